@@ -1,0 +1,105 @@
+"""What decides, as frozen values: numbers of the bike's judgement, rules, cities, and which of them are in force when.
+
+Values only: reading them from files and telling a user what is wrong with them is the edge's work (`streams/settings.py`).
+Times are int64 milliseconds of stream time, lengths are integer millimetres, positions are 1e-7 degrees, latitude first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+SEMANTICS = 1
+"""Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class BikeParams:
+    """Numbers of stage one. Defaults and their sources: docs/semantics.md and docs/operations.md."""
+
+    ttl_ms: int = 18_000_000  # the legal heartbeat of a locked bike is 4 h, plus slack
+    future_ms: int = 60_000
+    max_accuracy_mm: int = 100_000
+    max_speed_mm_s: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """At most `per_hectare` bikes of each operator in each cell. Durations are stream time, ratios exact rationals."""
+
+    policy_id: str
+    rule_id: str
+    name: str
+    per_hectare: Fraction
+    per_hectare_text: str  # as configured; printed in alerts
+    resolution: int = 9
+    clear_ratio: Fraction = Fraction(8, 10)
+    target_ratio: Fraction = Fraction(6, 10)
+    for_ms: int = 60_000
+    keep_firing_for_ms: int = 300_000
+    cooldown_ms: int = 600_000
+    update_interval_ms: int = 60_000
+    respond_within_ms: int = 900_000
+    resolve_within_ms: int = 3_600_000
+    bikes_cap: int = 100
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.policy_id, self.rule_id)
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """A city as one epoch knows it.
+
+    `boundary` is a tuple of polygons, each a tuple of rings (outer first), each a tuple of (lat_e7, lng_e7), not closed.
+    `operators` are those whose silence is watched here.
+    """
+
+    name: str
+    partition: int  # of city.facts and of every output topic
+    time_zone: str
+    boundary: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
+    rules: tuple[Rule, ...]
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What is in force from `from_tick` on, until the next epoch begins."""
+
+    from_tick: int  # the first epoch's is -2**62: for ever
+    hash: str
+    bike: BikeParams
+    operators: tuple[str, ...]  # allowed ones, sorted by name
+    silent_after_ms: tuple[tuple[str, int], ...]  # overrides by operator
+    cities: tuple[City, ...]  # sorted by name
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """All epochs in order of time, and what must never change within one log."""
+
+    tick_ms: int
+    epochs: tuple[Epoch, ...]
+    operators: tuple[str, ...] = field(init=False)  # of all epochs, sorted: the index of an operator in arrays
+    cities: tuple[str, ...] = field(init=False)  # names of all epochs, sorted: the index of a city in arrays
+
+    def __post_init__(self) -> None:
+        ticks = [epoch.from_tick for epoch in self.epochs]
+        if not ticks or ticks != sorted(set(ticks)):
+            raise ValueError(f"epochs must rise strictly by from_tick, got {ticks}")
+        object.__setattr__(self, "operators", tuple(sorted({o for e in self.epochs for o in e.operators})))
+        object.__setattr__(self, "cities", tuple(sorted({c.name for e in self.epochs for c in e.cities})))
+
+    def index_at(self, tick: int) -> int:
+        """Index of the epoch that is in force at a tick."""
+        return bisect_right([epoch.from_tick for epoch in self.epochs], tick) - 1
+
+    def at(self, tick: int) -> Epoch:
+        """The epoch that is in force at a tick."""
+        return self.epochs[self.index_at(tick)]
+
+
+FOR_EVER = -(2**62)
