@@ -135,7 +135,8 @@ def _decode_section(document: dict[str, Any], mapping: NDArray[np.int16], operat
         raise WireError(f"a frame's columns differ in length: {len(ids)} ids, { ({k: len(v) for k, v in columns.items()}) }")
     heard = np.zeros(operators, np.int64)
     heard[mapping] = np.frombuffer(document["heard"], "<i8")
-    operator = mapping[columns.pop("operator")] if len(ids) else np.zeros(0, np.int16)
+    operator = columns.pop("operator")
+    operator = mapping[operator] if len(ids) else np.zeros(0, np.int16)
     return Section(Facts(operator=operator, ids=ids, **columns), heard)
 
 

@@ -49,6 +49,11 @@ def test_a_frame_survives_its_bytes_also_with_other_operators_in_the_configurati
     assert outcomes[-1, 1] == 4
 
 
+def test_a_section_may_hold_no_facts_only_that_somebody_was_heard() -> None:
+    sections, _ = decode_frame(encode_frame(make_frame(0), timeline("a", "b", "c"), ["rivertown"]), timeline("a", "b", "c"))
+    assert len(sections["rivertown"].facts) == 0
+
+
 def test_a_city_is_not_told_of_another_city() -> None:
     body = encode_frame(make_frame(5), timeline("a", "b", "c"), ["hilltown"])
     assert decode_frame(body, timeline("a", "b", "c"))[0] == {}

@@ -1,0 +1,5 @@
+"""python -m agents: the same as urban-brain."""
+
+from agents.cli import main
+
+main()

@@ -1,0 +1,123 @@
+"""Everything that this worker writes to Kafka goes through one idempotent producer whose every result is checked.
+
+aiokafka's `flush()` hides failures, and a leaderless partition lets one batch fail and the next succeed, idempotent or not.
+So each send's future is watched, and after the first failure nothing more is sent: the log may then lack a record in the
+middle, which a re-run from the last snapshot puts right, and readers wait for (`geo/merge.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.errors import OutputError
+
+
+_PATIENCE_MS = 120_000
+"""A broker may be away for this long before a send counts as failed and the worker ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record to write. timestamp_ms None: now."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
+
+
+class Sink(Protocol):
+    """Where the stages write. The outbox, or a list in tests."""
+
+    async def send(self, record: Record) -> asyncio.Future[Any]:
+        """The future gives aiokafka's RecordMetadata (or something with an `offset`) once the record is written."""
+        ...
+
+    async def flush(self) -> None: ...
+
+
+class Outbox:
+    """The sink that is Kafka. Order is kept within a partition."""
+
+    def __init__(self, client: dict[str, Any]) -> None:
+        """client: aiokafka's connection settings (bootstrap_servers, security…)."""
+        self._client = client
+        self._producer: AIOKafkaProducer | None = None
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._failure: BaseException | None = None
+        self._where = ""
+
+    async def start(self) -> None:
+        self._producer = AIOKafkaProducer(
+            **self._client,
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=4 << 20,
+            max_batch_size=1 << 20,
+            request_timeout_ms=_PATIENCE_MS,
+        )
+        await self._producer.start()
+
+    async def stop(self) -> None:
+        if self._producer is not None:
+            await self._producer.stop()
+            self._producer = None
+
+    async def send(self, record: Record) -> asyncio.Future[Any]:
+        """Hand a record to the producer; its result is asked for in `flush`. Raises OutputError after any failure."""
+        self._check()
+        if self._producer is None:
+            raise OutputError("the outbox is not started")
+        try:
+            future: asyncio.Future[Any] = await self._producer.send(
+                record.topic,
+                value=record.value,
+                key=record.key,
+                partition=record.partition,
+                headers=list(record.headers),
+                timestamp_ms=record.timestamp_ms,
+            )
+        except KafkaError as error:
+            self._fail(error, record)
+            self._check()
+            raise
+        self._pending.add(future)
+        future.add_done_callback(lambda done: self._done(done, record))
+        return future
+
+    def _done(self, future: asyncio.Future[Any], record: Record) -> None:
+        self._pending.discard(future)
+        if future.cancelled():
+            self._fail(OutputError("the send was given up"), record)
+        elif (error := future.exception()) is not None:
+            self._fail(error, record)
+
+    def _fail(self, error: BaseException, record: Record) -> None:
+        if self._failure is None:
+            self._failure = error
+            self._where = f"{record.topic}/{record.partition}"
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise OutputError(
+                f"a record for {self._where} could not be written: {self._failure!r}. Nothing more is sent; "
+                "the worker ends and goes on from its last snapshot when it is started again"
+            ) from self._failure
+
+    async def flush(self) -> None:
+        """Wait until everything handed over before is acknowledged by all in-sync replicas. Raises OutputError if not."""
+        self._check()
+        while self._pending:
+            await asyncio.wait(set(self._pending))
+            # done callbacks run on the next turn of the loop
+            await asyncio.sleep(0)
+            self._check()
+        self._check()

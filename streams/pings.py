@@ -1,0 +1,245 @@
+"""Pings from the wire: JSON values of Kafka records to the columns that geo works on. docs/semantics.md, section 1.
+
+Each record is parsed by itself, so that a broken one cannot splice into its neighbours and each gets its own reason. All
+else is done on whole columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from geo.coordinates import bd09_to_wgs84, gcj02_to_wgs84
+from geo.params import Timeline
+from geo.records import Records
+from geo.states import OTHER_VEHICLE, STATES, TOUCHING, VEHICLES
+from streams.refusals import explain, shown
+from streams.rfc3339 import parse_ms
+
+Coordinates = Literal["wgs84", "gcj02", "bd09"]
+Reason = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A topic of pings. operator: whose feed it is; None: a gateway's, whose pings name the operator."""
+
+    topic: str
+    operator: str | None
+    coordinates: Coordinates = "wgs84"
+    format: Literal["json"] = "json"
+
+
+END_OF_TIME_MS = 4_102_444_800_000  # year 2100
+NULL_ISLAND_E7 = 10_000
+GREATEST_ACCURACY_MM = 2**31 - 1
+
+_Name = Annotated[str, Meta(min_length=1, max_length=128)]
+_Time = Annotated[int, Meta(gt=0, lt=END_OF_TIME_MS)] | str
+_Number = float | None
+_Text = str | None
+_State = Literal["available", "reserved", "non_operational", "non_contactable", "on_trip", "removed", "missing", "elsewhere"]
+
+
+class _GatewayPing(msgspec.Struct, gc=False, kw_only=True):
+    """A ping on a gateway's feed, which must say whose bike it is."""
+
+    bike_id: _Name
+    ts: _Time
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lng: Annotated[float, Meta(ge=-180, le=180)]
+    accuracy: Annotated[float, Meta(ge=0)] | None = None
+    status: _State | None = None
+    vehicle_type: _Text = None
+    event: Annotated[str, Meta(max_length=128)] | None = None
+    speed: _Number = None
+    heading: _Number = None
+    battery: _Number = None
+    telemetry_id: _Text = None
+    received_at: int | str | None = None
+    operator: _Name
+
+
+_STATE_CODES: dict[str | None, int] = dict(zip((None, *STATES[1:]), range(len(STATES)), strict=True))
+_VEHICLE_CODES: dict[str | None, int] = dict(zip((None, *VEHICLES[1:]), range(len(VEHICLES)), strict=True))
+_PLAIN = bytes(range(0x20, 0x7F))  # printable ASCII
+
+_TO_WGS84: dict[str, Callable[..., tuple[NDArray[np.float64], NDArray[np.float64]]]] = {
+    "gcj02": gcj02_to_wgs84,
+    "bd09": bd09_to_wgs84,
+}
+
+
+class PingDecoder:
+    """Decodes the records of one feed. Keeps no state from one batch to the next."""
+
+    def __init__(self, feed: Feed, timeline: Timeline) -> None:
+        ping: type[msgspec.Struct] = _GatewayPing
+        numbers = {name: number for number, name in enumerate(timeline.operators)}
+        if feed.operator is not None:
+            # On an operator's own feed the operator may be left out, and no other may be named.
+            ping = msgspec.defstruct(
+                "Ping", [("operator", _Name, feed.operator)], bases=(_GatewayPing,), gc=False, kw_only=True
+            )
+            numbers = {feed.operator: numbers.get(feed.operator, -1)}
+        self._operators = numbers
+        self._parse_one: Callable[[Any], Any] = msgspec.json.Decoder(ping).decode
+        self._to_wgs84 = _TO_WGS84.get(feed.coordinates)
+
+    def decode(
+        self, values: Sequence[bytes | None], record_ms: NDArray[np.int64], offsets: NDArray[np.int64]
+    ) -> tuple[Records, list[Reason]]:
+        """The records, and (index, reason) of the malformed ones, ascending. Never raises, whatever the values are.
+
+        record_ms and offsets are int64 (n,), for n values; a value of None is a clock record.
+        """
+        pings, clocks, reasons = self._parse(values)
+        rows = np.arange(len(values))
+        if clocks or reasons:
+            rows = np.delete(rows, clocks + [index for index, _ in reasons])
+        columns, bad = self._columns(pings, values if len(pings) == len(values) else [values[i] for i in rows.tolist()])
+        if bad:
+            index = sorted(bad)
+            reasons += [(int(rows[i]), bad[i]) for i in index]
+            reasons.sort()
+            columns = _without(columns, index)
+            rows = np.delete(rows, index)
+        has_value = None
+        if clocks:
+            has_value = np.ones(len(values), dtype=np.bool_)
+            has_value[clocks] = False
+        return Records(record_ms=record_ms, offsets=offsets, has_value=has_value, rows=rows, **columns), reasons
+
+    def _parse(self, values: Sequence[bytes | None]) -> tuple[list[Any], list[int], list[Reason]]:
+        """Pings that parse, indices of clock records, and reasons of the others."""
+        pings: list[Any] = []
+        clocks: list[int] = []
+        reasons: list[Reason] = []
+        # `extend` keeps what it has when a record raises, and `map` its place: the good ones cost no Python at all.
+        parsing = map(self._parse_one, values)
+        while True:
+            try:
+                pings.extend(parsing)
+                return pings, clocks, reasons
+            except MemoryError:
+                raise
+            except Exception as error:
+                index = len(pings) + len(clocks) + len(reasons)
+                value = values[index]
+                if value is None:
+                    clocks.append(index)
+                else:
+                    reasons.append((index, explain(value, error)))
+
+    def _columns(self, pings: list[Any], values: Sequence[Any]) -> tuple[dict[str, Any], dict[int, str]]:
+        """Columns of Records for n parsed pings, and reasons by index of those that break a rule beyond the parser's."""
+        n = len(pings)
+        ids = [ping.bike_id for ping in pings]
+        lat = np.fromiter([ping.lat for ping in pings], dtype=np.float64, count=n)
+        lng = np.fromiter([ping.lng for ping in pings], dtype=np.float64, count=n)
+        lat_e7, lng_e7 = _e7(lat), _e7(lng)
+        operators = np.fromiter([self._operators.get(ping.operator, -1) for ping in pings], dtype=np.int16, count=n)
+        bad = _null_island(lat_e7, lng_e7) | _unprintable("bike_id", ids) | _bad_utf8(values)
+        if n and operators.min() < 0:
+            bad |= _unprintable("operator", [ping.operator for ping in pings])
+        device_ms = _times([ping.ts for ping in pings], bad)
+        if self._to_wgs84 is not None:
+            lat_e7, lng_e7 = map(_e7, self._to_wgs84(lat, lng))
+        columns = {
+            "ids": ids,
+            "operator": operators,
+            "device_ms": device_ms,
+            "lat": lat_e7,
+            "lng": lng_e7,
+            "accuracy": _millimetres([ping.accuracy for ping in pings]),
+            "state": np.fromiter([_STATE_CODES[ping.status] for ping in pings], dtype=np.uint8, count=n),
+            "vehicle": _vehicles([ping.vehicle_type for ping in pings]),
+            "touched": _touched([ping.event for ping in pings]),
+        }
+        return columns, bad
+
+
+def _e7(degrees: NDArray[np.float64]) -> NDArray[np.int32]:
+    return np.rint(degrees * 1e7).astype(np.int32)
+
+
+def _null_island(lat: NDArray[np.int32], lng: NDArray[np.int32]) -> dict[int, str]:
+    """Receivers without a fix say (0, 0). The coordinates are those of the feed, before any conversion."""
+    at_zero = np.flatnonzero((np.abs(lat) < NULL_ISLAND_E7) & (np.abs(lng) < NULL_ISLAND_E7))
+    text = "lat, lng must not both be within 0.001 degrees of 0; got ({:.7f}, {:.7f}); leave out pings without a fix"
+    return {i: text.format(lat[i] / 1e7, lng[i] / 1e7) for i in at_zero.tolist()}
+
+
+def _unprintable(field: str, names: list[str]) -> dict[int, str]:
+    text = "".join(names)
+    if not text.encode().translate(None, _PLAIN) or text.isprintable():
+        return {}
+    rule = "{} must be printable characters; got {}; send it without line breaks and control characters"
+    return {i: rule.format(field, shown(name)) for i, name in enumerate(names) if not name.isprintable()}
+
+
+def _bad_utf8(values: Sequence[bytes]) -> dict[int, str]:
+    """The parser does not look into strings that it skips; JSON text is UTF-8 throughout."""
+    if b"".join(values).isascii():
+        return {}
+    bad = {}
+    for i, value in enumerate(values):
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:
+            bad[i] = explain(value, error)
+    return bad
+
+
+def _times(times: list[int | str], bad: dict[int, str]) -> NDArray[np.int64]:
+    """Milliseconds, int64 (n,); adds to the bad ones those whose text is no time."""
+    if not {int}.issuperset(map(type, times)):
+        for i, time in enumerate(times):
+            if isinstance(time, str):
+                ms = parse_ms(time)
+                if ms is None or not 0 < ms < END_OF_TIME_MS:
+                    bad.setdefault(i, _NO_TIME.format(shown(time)))
+                times[i] = ms or 0
+    return np.fromiter(times, dtype=np.int64, count=len(times))
+
+
+_NO_TIME = (
+    "ts must be milliseconds or RFC 3339 with an offset, after 1970 and before 2100; got {}; "
+    "send it like 1700000000000 or 2023-11-14T22:13:20Z"
+)
+
+
+def _millimetres(metres: list[_Number]) -> NDArray[np.int32]:
+    """int32 (n,); 0: not reported."""
+    if metres.count(None) == len(metres):
+        return np.zeros(len(metres), dtype=np.int32)
+    mm = np.array(metres, dtype=np.float64)  # None becomes NaN, which JSON cannot say
+    mm *= 1000
+    np.rint(mm, out=mm)
+    np.fmin(mm, GREATEST_ACCURACY_MM, out=mm, where=~np.isnan(mm))
+    return np.nan_to_num(mm, copy=False, nan=0.0).astype(np.int32)
+
+
+def _vehicles(names: list[_Text]) -> NDArray[np.uint8]:
+    if names.count(None) == len(names):
+        return np.zeros(len(names), dtype=np.uint8)
+    return np.fromiter([_VEHICLE_CODES.get(name, OTHER_VEHICLE) for name in names], dtype=np.uint8, count=len(names))
+
+
+def _touched(events: list[_Text]) -> NDArray[np.bool_]:
+    if events.count(None) == len(events):
+        return np.zeros(len(events), dtype=np.bool_)
+    return np.fromiter([event in TOUCHING for event in events], dtype=np.bool_, count=len(events))
+
+
+def _without(columns: dict[str, Any], rows: list[int]) -> dict[str, Any]:
+    """The columns without some rows."""
+    gone = set(rows)
+    ids = [id_ for i, id_ in enumerate(columns.pop("ids")) if i not in gone]
+    return {"ids": ids, **{name: np.delete(column, rows) for name, column in columns.items()}}

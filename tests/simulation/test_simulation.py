@@ -1,0 +1,314 @@
+"""Kill anything at any moment: the alerts are those of the backtest, byte for byte, none lost, none but repeats added."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import lru_cache
+from itertools import count
+
+import pytest
+
+import streams.frames
+from agents.backtest import Backtest
+from geo.params import Timeline
+from streams.errors import OutputError, SnapshotError
+from tests.simulation.city import FEEDS, SOURCES, TPS, epoch, fill, pings, timeline
+from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, TP, Kafka, Killed, SimWorker
+
+CITY = TP(FACTS, 0)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of this small city come in several parts, too."""
+    monkeypatch.setattr(streams.frames, "PART_BYTES", 300)
+    monkeypatch.setattr(streams.frames, "RECORD_BYTES", 600)
+
+
+@lru_cache
+def expected(seed: int, line: Timeline | None = None) -> list[bytes]:
+    return [event.body for event in Backtest(line or timeline(), FEEDS).run(pings(seed))]
+
+
+def distinct(kafka: Kafka, topic: str = ALERTS) -> list[bytes]:
+    """Bodies by event id, first occurrence; a repeat with other bytes is an error."""
+    seen: dict[bytes, bytes] = {}
+    for stored in kafka.log(topic):
+        assert stored.value is not None
+        assert seen.setdefault(stored.headers["ce_id"], stored.value) == stored.value
+    return list(seen.values())
+
+
+def new_world(seed: int) -> Kafka:
+    kafka = Kafka()
+    fill(kafka, pings(seed))
+    return kafka
+
+
+def worker(kafka: Kafka, line: Timeline | None = None) -> SimWorker:
+    return SimWorker(kafka, line or timeline(), FEEDS, SOURCES)
+
+
+def assert_right(kafka: Kafka, seed: int, last: SimWorker, line: Timeline | None = None) -> None:
+    want = expected(seed, line)
+    assert distinct(kafka) == want
+    opened = {
+        e.episode_id.encode(): e.body for city in last.city.states[0].cities.values() for e in city.open_events().values()
+    }
+    assert kafka.compacted(OPEN) == opened
+
+
+async def test_a_run_without_trouble_is_the_backtest() -> None:
+    kafka = new_world(1)
+    one = worker(kafka)
+    await one.own(TPS)
+    await one.drain()
+    assert len(expected(1)) > 20, "the log must raise alerts, or this proves nothing"
+    assert_right(kafka, 1, one)
+    assert {s.headers["ce_id"] for s in kafka.log("alerts.alpha")} < {s.headers["ce_id"] for s in kafka.log(ALERTS)}
+    assert any(b'"reason":"malformed"' in (s.value or b"") for s in kafka.log(QUARANTINE))
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_killing_workers_at_any_send_loses_and_changes_nothing(seed: int, small_parts: None) -> None:
+    r = random.Random(seed)
+    kafka = new_world(seed)
+    last = worker(kafka)
+    for _ in range(15):
+        last = worker(kafka)
+        last.sink.kill_at = r.randint(1, 120)
+        try:
+            await last.own(TPS)
+            for _ in range(40):
+                tp = r.choice(TPS)
+                if r.random() < 0.2:
+                    await last.keeper.write(tp)
+                else:
+                    await last.pump(tp, r.choice([1, 7, 60]))
+        except Killed:
+            continue
+    last = worker(kafka)
+    await last.own(TPS)
+    await last.drain()
+    assert_right(kafka, seed, last)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_workers_that_share_and_swap_partitions_agree(seed: int) -> None:
+    r = random.Random(seed)
+    kafka = new_world(seed)
+    workers = [worker(kafka) for _ in range(3)]
+    for _ in range(12):
+        shares: list[set[TP]] = [set(), set(), set()]
+        for tp in TPS:
+            shares[r.randrange(3)].add(tp)
+        for one, share in zip(workers, shares, strict=True):
+            await one.keeper.release(frozenset(one.keeper.held))
+            await one.own(share)
+        for _ in range(12):
+            one = r.choice(workers)
+            if one.keeper.held:
+                await one.pump(r.choice(sorted(one.keeper.held)), r.choice([1, 7, 60]))
+    for one in workers[1:]:
+        await one.keeper.release(frozenset(one.keeper.held))
+        await one.own([])
+    await workers[0].keeper.release(frozenset(workers[0].keeper.held))
+    await workers[0].own(TPS)
+    await workers[0].drain()
+    assert_right(kafka, seed, workers[0])
+
+
+async def steps_of_a_snapshot(tp: TP) -> int:
+    kafka = new_world(3)
+    one = worker(kafka)
+    await one.own(TPS)
+    await one.drain(200)
+    before = one.sink.sends
+    await one.keeper.write(tp)
+    return one.sink.sends - before
+
+
+@pytest.mark.parametrize("tp", [TPS[0], CITY], ids=["source", "city"])
+async def test_a_worker_stopped_between_any_two_steps_of_a_snapshot_and_woken_later_does_no_harm(
+    tp: TP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.snapshots.RAW_PART_BYTES", 700)  # several parts
+    steps = await steps_of_a_snapshot(tp)
+    assert steps > 4
+    for step in range(1, steps + 1):
+        kafka = new_world(3)
+        old = worker(kafka)
+        await old.own(TPS)
+        for each in TPS:
+            await old.pump(each, 150)
+            await old.keeper.write(each)
+            await old.pump(each, 100)
+        old.sink.stop_at = old.sink.sends + step
+        writing = asyncio.ensure_future(old.keeper.write(tp))
+        stopped = asyncio.ensure_future(old.sink.stopped.wait())
+        await asyncio.wait([writing, stopped], return_when=asyncio.FIRST_COMPLETED)
+        new = worker(kafka)
+        await new.own(TPS)
+        await new.drain(100)
+        for each in TPS:
+            await new.keeper.write(each)
+        old.zombie = True
+        old.sink.woken.set()
+        await writing
+        stopped.cancel()
+        heir = worker(kafka)
+        await heir.own(TPS)
+        await heir.drain()
+        assert_right(kafka, 3, heir)
+
+
+async def test_a_zombie_that_raises_again_what_was_cleared_is_put_right() -> None:
+    """Both the newest state of an alert and its deletion are true of their time; only the owner knows which is now."""
+    kafka = new_world(5)
+    old = worker(kafka)
+    await old.own(TPS)
+    for source in TPS[:-1]:
+        while await old.pump(source, 500):
+            pass
+    while not kafka.compacted(OPEN):
+        assert await old.pump(CITY, 1), "no alert is ever raised"
+    new = worker(kafka)
+    await new.own(TPS)
+    await new.drain()
+    cleared = set(new.kafka.compacted(OPEN))
+    before = len(kafka.log(OPEN))
+    old.zombie = True
+    for _ in range(3):
+        await old.pump(CITY, 1)
+    await old.city.mend(0)  # the zombie, too, believes that it owns the partition
+    assert len(kafka.log(OPEN)) > before or set(kafka.compacted(OPEN)) == cleared
+    await new.city.mend(0)
+    assert_right(kafka, 5, new)
+
+
+@pytest.mark.parametrize("after_loss", [0, 1, 4])
+async def test_a_send_that_fails_for_good_in_the_middle_of_a_ticks_parts_is_waited_for(
+    after_loss: int, small_parts: None
+) -> None:
+    """aiokafka may lose one batch and send the next: the city sees later parts, even later frames, before the lost one."""
+    for lose_at in range(1 + after_loss, 40, 7):
+        kafka = new_world(7)
+        old = worker(kafka)
+        await old.own(TPS[:-1])
+        old.sink.lose_at, old.sink.after_loss = lose_at, after_loss
+        with pytest.raises(OutputError):
+            for _ in count():
+                for tp in TPS[:-1]:
+                    await old.pump(tp, 20)
+                await old.sink.flush()
+        city = worker(kafka)
+        await city.own([CITY])
+        await city.drain()  # reads what is there, gap and all
+        new = worker(kafka)
+        await new.own(TPS[:-1])
+        await new.drain()
+        await city.drain()
+        assert_right(kafka, 7, city)
+
+
+async def test_the_older_snapshot_counts_if_the_newest_is_damaged() -> None:
+    kafka = new_world(2)
+    old = worker(kafka)
+    await old.own(TPS)
+    for _ in range(2):
+        for tp in TPS:
+            await old.pump(tp, 200)
+            await old.keeper.write(tp)
+    for tp in TPS:
+        log = kafka.log(f"{tp.topic}-changelog", tp.partition)
+        parts = [s for s in log if s.value is not None and b",-1]" not in (s.key or b"")]
+        parts[-1].value = b"damaged"
+    new = worker(kafka)
+    await new.own(TPS)
+    await new.drain()
+    assert_right(kafka, 2, new)
+
+
+async def test_a_city_restarts_with_one_source_half_an_hour_ahead() -> None:
+    kafka = new_world(4)
+    old = worker(kafka)
+    await old.own(TPS)
+    while await old.pump(TPS[0], 500):
+        pass
+    for tp in TPS[1:3]:
+        await old.pump(tp, 60)
+    while await old.pump(CITY, 1):
+        pass
+    await old.keeper.write(CITY)
+    resume = kafka.committed[CITY][0]
+    assert resume < len(kafka.log(FACTS)) - 1, "frames wait, so the city has to read them again"
+    new = worker(kafka)
+    await new.own(TPS)
+    await new.drain()
+    assert_right(kafka, 4, new)
+
+
+async def test_a_log_that_starts_beyond_the_resume_offset_stops_the_worker_with_a_remedy() -> None:
+    kafka = new_world(4)
+    old = worker(kafka)
+    await old.own(TPS)
+    await old.pump(TPS[0], 100)
+    await old.keeper.write(TPS[0])
+    kafka.log_starts[TPS[0]] = 400
+    with pytest.raises(SnapshotError, match=r"records\s+were deleted before they were worked on.*Raise the topic's retention"):
+        await worker(kafka).own(TPS)
+
+
+async def test_a_commit_without_a_snapshot_stops_the_worker_with_a_remedy() -> None:
+    kafka = new_world(4)
+    kafka.committed[TPS[0]] = (50, "")
+    with pytest.raises(SnapshotError, match="offset 50 is committed, but the changelog"):
+        await worker(kafka).own(TPS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_version_comes_into_force_in_mid_log_with_kills_around_it(seed: int) -> None:
+    records = pings(seed)
+    middle = records[len(records) // 2].record_ms // 5_000
+    line = timeline(epoch(), epoch(middle, digest="11" * 32, per_hectare="0.3"))
+    kafka = new_world(seed)
+    r = random.Random(seed)
+    for _ in range(10):
+        one = worker(kafka, line)
+        one.sink.kill_at = r.randint(1, 80)
+        try:
+            await one.own(TPS)
+            for _ in range(30):
+                tp = r.choice(TPS)
+                await one.pump(tp, 40)
+                if r.random() < 0.3:
+                    await one.keeper.write(tp)
+        except Killed:
+            continue
+    last = worker(kafka, line)
+    await last.own(TPS)
+    await last.drain()
+    assert_right(kafka, seed, last, line)
+    assert expected(seed, line) != expected(seed)
+
+
+async def test_a_version_may_be_added_before_it_starts_and_not_after() -> None:
+    records = pings(1)
+    middle = records[len(records) // 2].record_ms // 5_000
+    line = timeline(epoch(), epoch(middle, digest="11" * 32, per_hectare="0.3"))
+    kafka = new_world(1)
+    early = worker(kafka)
+    await early.own(TPS)
+    for tp in TPS:
+        await early.pump(tp, 50)
+        await early.keeper.write(tp)
+    late = worker(kafka, line)
+    await late.own(TPS)
+    await late.drain()
+    assert_right(kafka, 1, late, line)
+    for tp in TPS:
+        await late.keeper.write(tp)
+    other = timeline(epoch(), epoch(middle, digest="22" * 32, per_hectare="0.2"))
+    with pytest.raises(SnapshotError, match="knew with other content"):
+        await worker(kafka, other).own(TPS)

@@ -1,0 +1,214 @@
+"""A whole deployment in one process: logs in memory, real stages, a real keeper, and workers that can be killed or stopped at
+any send. Fakes stand only for Kafka: an append-only log, a compacted view of it, committed offsets.
+
+A worker that is *killed* raises at its next send and never comes back. One that is *stopped* (SIGSTOP) waits in the middle of
+what it does until it is woken; then it goes on as a zombie, for its partitions have moved meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo.params import Timeline
+from streams.city_stage import CityStage
+from streams.errors import OutputError
+from streams.events import AlertTopics
+from streams.keeper import Keeper
+from streams.metrics import Metrics
+from streams.outbox import Record
+from streams.pings import Feed
+from streams.pings_stage import PingsStage
+from streams.readback import LogRecord, Place
+
+FACTS, ALERTS, OPEN, PROGRESS, QUARANTINE = "city.facts", "alerts", "alerts.open", "city.progress", "quarantine"
+
+
+class Killed(BaseException):
+    """The process is gone in the middle of something."""
+
+
+class TP(NamedTuple):
+    topic: str
+    partition: int
+
+
+@dataclass(slots=True)
+class Stored:
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+    timestamp_ms: int
+
+
+@dataclass
+class Kafka:
+    """Logs by place, what was committed by (place), and where logs start."""
+
+    logs: dict[Place, list[Stored]] = field(default_factory=dict)
+    committed: dict[TP, tuple[int, str]] = field(default_factory=dict)
+    log_starts: dict[Place, int] = field(default_factory=dict)
+
+    def log(self, topic: str, partition: int = 0) -> list[Stored]:
+        return self.logs.setdefault((topic, partition), [])
+
+    def append(self, record: Record) -> int:
+        log = self.log(record.topic, record.partition)
+        log.append(Stored(record.key, record.value, dict(record.headers), record.timestamp_ms or 0))
+        return len(log) - 1
+
+    def compacted(self, topic: str, partition: int = 0) -> dict[bytes, bytes]:
+        """What a compacted topic holds once it is compacted."""
+        newest: dict[bytes, bytes] = {}
+        for stored in self.log(topic, partition):
+            assert stored.key is not None
+            if stored.value is None:
+                newest.pop(stored.key, None)
+            else:
+                newest[stored.key] = stored.value
+        return newest
+
+    async def starts(self, places: Iterable[Place]) -> dict[Place, int]:
+        return {place: self.log_starts.get(place, 0) for place in places}
+
+    async def read(self, wanted: Mapping[Place, int]) -> tuple[dict[Place, list[LogRecord]], dict[Place, int]]:
+        records = {
+            place: [LogRecord(i, s.key, s.value) for i, s in enumerate(self.log(*place)) if i >= start]
+            for place, start in wanted.items()
+        }
+        return records, {place: len(self.log(*place)) for place in wanted}
+
+
+@dataclass(slots=True)
+class FakeRun:
+    """Consecutive records of a log, as the transport hands them out."""
+
+    base: int
+    stored: list[Stored]
+
+    @property
+    def next_offset(self) -> int:
+        return self.base + len(self.stored)
+
+    @property
+    def values(self) -> list[bytes | None]:
+        return [one.value for one in self.stored]
+
+    def timestamps(self) -> NDArray[np.int64]:
+        return np.array([one.timestamp_ms for one in self.stored], np.int64)
+
+    def offsets(self) -> NDArray[np.int64]:
+        return np.arange(self.base, self.next_offset, dtype=np.int64)
+
+    def key(self, i: int) -> bytes | None:
+        return self.stored[i].key
+
+
+class FakeSink:
+    """Writes to the logs. `fate` decides before each send: go on, be killed, be stopped, lose this record for good."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self.kafka = kafka
+        self.sends = 0
+        self.kill_at: int | None = None
+        self.stop_at: int | None = None
+        self.lose_at: int | None = None
+        self.after_loss = 0  # sends that still get through after the lost one, as aiokafka lets them
+        self.stopped = asyncio.Event()
+        self.woken = asyncio.Event()
+        self.lost = False
+        self.dead = False
+
+    async def send(self, record: Record) -> asyncio.Future[Any]:
+        self.sends += 1
+        if self.dead or self.sends == self.kill_at:
+            self.dead = True
+            raise Killed
+        if self.sends == self.stop_at:
+            self.stopped.set()
+            await self.woken.wait()
+        if self.lost and self.after_loss <= 0:
+            raise OutputError("a record could not be written")
+        if self.sends == self.lose_at:
+            self.lost = True
+        else:
+            self.after_loss -= self.lost
+            offset = self.kafka.append(record)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(SimpleNamespace(offset=-1 if self.sends == self.lose_at else offset))
+        return future
+
+    async def flush(self) -> None:
+        if self.dead:
+            raise Killed
+        if self.lost:
+            raise OutputError("a record could not be written")
+
+
+class SimWorker:
+    """One worker process."""
+
+    def __init__(self, kafka: Kafka, timeline: Timeline, feeds: list[Feed], sources: list[Place]) -> None:
+        self.kafka = kafka
+        self.sink = FakeSink(kafka)
+        self.now_ms = 0
+        metrics = Metrics(timeline, version="test", clock="replay")
+        self.metrics = metrics
+        self.pings = PingsStage(
+            timeline=timeline, feeds=feeds, sources=sources, facts_topic=FACTS, quarantine_topic=QUARANTINE,
+            quarantine_cap=10, sink=self.sink, metrics=metrics,
+        )  # fmt: skip
+        self.city = CityStage(
+            timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, lambda operator: f"alerts.{operator}"),
+            progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
+        )  # fmt: skip
+        self.keeper = Keeper(
+            stages={**{feed.topic: self.pings for feed in feeds}, FACTS: self.city},
+            changelog=lambda topic: f"{topic}-changelog",
+            reader=kafka,
+            sink=self.sink,
+            epochs=[(epoch.from_tick, epoch.hash) for epoch in timeline.epochs],
+            metrics=metrics,
+        )
+        self.keeper.commit = self._commit
+        self.keeper.committed = self._committed
+        self.zombie = False
+
+    async def _commit(self, offsets: Mapping[TP, tuple[int, str]]) -> None:
+        if self.sink.dead:
+            raise Killed
+        if self.zombie:
+            raise RuntimeError("CommitFailedError: the group has moved on")
+        self.kafka.committed.update(offsets)
+
+    async def _committed(self, tps: Iterable[TP]) -> dict[TP, tuple[int, str] | None]:
+        return {tp: self.kafka.committed.get(tp) for tp in tps}
+
+    async def own(self, tps: Iterable[TP]) -> None:
+        await self.keeper.acquire(frozenset(tps))
+
+    async def pump(self, tp: TP, n: int) -> int:
+        """Take up to n records of a partition in one message; how many there were."""
+        state: Any = self.keeper.held[tp].state
+        records = self.kafka.log(*tp)[state.position : state.position + n]
+        if records:
+            stage: Any = self.city if tp.topic == FACTS else self.pings
+            half = len(records) // 2
+            runs = [FakeRun(state.position, records[:half]), FakeRun(state.position + half, records[half:])]
+            await stage.take(state, [run for run in runs if run.stored])
+        return len(records)
+
+    async def drain(self, n: int = 50) -> None:
+        """Work until nothing is left to read."""
+        while True:
+            did = 0
+            for tp in sorted(self.keeper.held, key=lambda tp: tp.topic == FACTS):
+                did += await self.pump(tp, n)
+            if not did:
+                return

@@ -1,0 +1,383 @@
+"""The configuration: what it becomes, and what is said about it when it is wrong."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from geo.params import FOR_EVER, BikeParams
+from streams.errors import ConfigurationError
+from streams.settings import Settings, load, loads
+
+EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "city.toml"
+
+SMALL = """
+[deployment]
+clock = "replay"
+
+[network]
+operators = ["cobalt", "amber"]
+
+[[network.feeds]]
+topic = "pings.b"
+operator = "cobalt"
+partitions = 1
+
+[[network.feeds]]
+topic = "pings.a"
+gateway = true
+partitions = 2
+
+[city]
+name = "rivertown"
+time_zone = "Europe/Berlin"
+boundary = { south = 52, west = 9.9, north = 52.25, east = 10.2 }
+
+[[city.rules]]
+id = "crowded"
+name = "Too many"
+per_hectare = 2.50
+"""
+
+
+def problems(text: str, **options: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        loads(text, **options)
+    return caught.value.problems
+
+
+def changed(old: str, new: str) -> str:
+    assert old in SMALL
+    return SMALL.replace(old, new)
+
+
+def test_the_example_is_a_whole_configuration() -> None:
+    settings = load(EXAMPLE)
+    assert settings.timeline.cities == ("rivertown",)
+    assert settings.timeline.epochs[0].bike == BikeParams()
+    assert len(settings.sources) == 12
+
+
+def test_every_key_that_the_example_shows_as_a_comment_is_a_key() -> None:
+    """Uncommented, the example must still load: nothing in it is out of date."""
+    lines = []
+    for line in EXAMPLE.read_text().splitlines():
+        bare = line.removeprefix("# ")
+        key, sign, _ = bare.partition(" = ")
+        commented = line.startswith("# ") and (bare.startswith("[[") or (sign and " " not in key))
+        lines.append(bare if commented else line)
+    settings = loads("\n".join(lines))
+    assert len(settings.timeline.epochs) == 3
+    assert settings.timeline.operators == ("amber", "cobalt", "jade", "ruby")
+
+
+def test_files_may_hold_a_table_each(tmp_path: Path) -> None:
+    network, city = SMALL.split("[city]")
+    (tmp_path / "network.toml").write_text(network)
+    (tmp_path / "city.toml").write_text("[city]" + city)
+    both = load(tmp_path / "network.toml", tmp_path / "city.toml")
+    assert both.timeline == loads(SMALL).timeline
+
+
+def test_values_become_exact_integers_and_rationals() -> None:
+    city = loads(SMALL).timeline.epochs[0].cities[0]
+    assert city.rules[0].per_hectare == Fraction(5, 2)
+    assert city.rules[0].per_hectare_text == "2.50"
+    assert city.rules[0].policy_id == "rivertown"
+    assert city.boundary == ((((520000000, 99000000), (520000000, 102000000), (522500000, 102000000), (522500000, 99000000)),),)
+
+
+def test_sources_are_all_partitions_in_order_of_topic_and_number() -> None:
+    settings = loads(SMALL)
+    assert settings.sources == (("pings.a", 0), ("pings.a", 1), ("pings.b", 0))
+    assert [feed.topic for feed in settings.feeds] == ["pings.a", "pings.b"]
+    assert settings.feed_of["pings.b"].operator == "cobalt"
+
+
+def test_operators_are_sorted_and_watched_in_every_city() -> None:
+    timeline = loads(SMALL).timeline
+    assert timeline.operators == ("amber", "cobalt")
+    assert timeline.epochs[0].cities[0].operators == ("amber", "cobalt")
+
+
+def test_the_prefix_goes_before_output_topics_only() -> None:
+    settings = loads(changed('clock = "replay"', 'clock = "replay"\ntopic_prefix = "test."'))
+    names = settings.topics
+    assert (names.facts, names.alerts_open, names.operator_topic("amber")) == (
+        "test.city.facts",
+        "test.alerts.open",
+        "test.alerts.amber",
+    )
+    assert names.changelog("pings.a") == "test.urban-brain-pings.a-changelog"
+    assert settings.feeds[0].topic == "pings.a"
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URBAN_BRAIN_BROKERS", "one:9092, two:9093")
+    monkeypatch.setenv("URBAN_BRAIN_SESSION_TIMEOUT", "6s")
+    monkeypatch.setenv("URBAN_BRAIN_SASL_MECHANISM", "SCRAM-SHA-256")
+    monkeypatch.setenv("URBAN_BRAIN_SASL_USERNAME", "me")
+    monkeypatch.setenv("URBAN_BRAIN_SASL_PASSWORD", "hush")
+    deployment = loads(changed('clock = "replay"', 'brokers = ["file:1"]')).deployment
+    assert deployment.brokers == ("one:9092", "two:9093")
+    assert deployment.session_timeout == timedelta(seconds=6)
+    assert deployment.security_protocol == "SASL_PLAINTEXT"
+    assert deployment.librdkafka()["sasl.password"] == "hush"
+    assert "hush" not in repr(deployment)
+
+
+# Versions and hashes.
+
+
+def with_versions(text: str = SMALL, *, network: str = "", city: str = "") -> Settings:
+    head, tail = text.split("[city]")
+    return loads(f"{head}{network}\n[city]{tail}\n{city}")
+
+
+NETWORK_VERSION = '[[network.versions]]\neffective_from = "2026-01-01T01:00:00+01:00"\nttl = "6h"\n'
+CITY_VERSION = "[[city.versions]]\neffective_from = 2026-01-01T00:00:03Z\nrules = []\n"
+
+
+def test_a_version_is_in_force_from_the_first_tick_that_starts_at_or_after_it() -> None:
+    timeline = with_versions(network=NETWORK_VERSION, city=CITY_VERSION).timeline
+    midnight = 1_767_225_600_000 // 5_000
+    assert [epoch.from_tick for epoch in timeline.epochs] == [FOR_EVER, midnight, midnight + 1]
+    assert [epoch.bike.ttl_ms for epoch in timeline.epochs] == [18_000_000, 21_600_000, 21_600_000]
+    assert [len(epoch.cities[0].rules) for epoch in timeline.epochs] == [1, 1, 0]
+
+
+def test_versions_of_network_and_city_at_one_tick_make_one_epoch() -> None:
+    timeline = with_versions(network=NETWORK_VERSION, city=CITY_VERSION.replace("00:03Z", "00:00Z")).timeline
+    assert len(timeline.epochs) == 2
+
+
+def test_a_later_version_leaves_the_hashes_before_it_alone() -> None:
+    before = loads(SMALL).timeline.epochs
+    after = with_versions(network=NETWORK_VERSION).timeline.epochs
+    assert after[0].hash == before[0].hash != after[1].hash
+
+
+def test_a_version_that_is_slipped_in_before_an_epoch_changes_its_hash() -> None:
+    late = "[[city.versions]]\neffective_from = 2027-01-01T00:00:00Z\nrules = []\n"
+    without = with_versions(city=late).timeline.epochs[-1]
+    slipped = with_versions(city=CITY_VERSION.replace("rules = []", 'time_zone = "UTC"') + late).timeline.epochs[-1]
+    again = with_versions(city=CITY_VERSION + late).timeline.epochs[-1]
+    assert len({without.hash, slipped.hash, again.hash}) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("per_hectare = 2.50", "per_hectare = 2.5"),
+        ("partitions = 2", "partitions = 3"),
+        ("north = 52.25", "north = 52.2500001"),
+        ("gateway = true", 'gateway = true\ncoordinates = "gcj02"'),
+        ('operators = ["cobalt", "amber"]', 'operators = ["cobalt", "amber"]\ntick = "1s"'),
+    ],
+)
+def test_whatever_may_change_a_result_changes_the_hash(old: str, new: str) -> None:
+    assert loads(changed(old, new)).timeline.epochs[0].hash != loads(SMALL).timeline.epochs[0].hash
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('clock = "replay"', 'clock = "live"\nhttp_port = 1\ntopic_prefix = "x."'),
+        ('["cobalt", "amber"]', '["amber", "cobalt"]'),
+    ],
+)
+def test_what_changes_no_result_leaves_the_hash_alone(old: str, new: str) -> None:
+    assert loads(changed(old, new)).timeline.epochs[0].hash == loads(SMALL).timeline.epochs[0].hash
+
+
+def test_a_city_may_begin_later() -> None:
+    timeline = loads(changed('name = "rivertown"', 'name = "rivertown"\neffective_from = 2026-01-01T00:00:00Z')).timeline
+    assert [len(epoch.cities) for epoch in timeline.epochs] == [0, 1]
+
+
+def test_an_operator_that_is_no_longer_allowed_is_no_longer_watched() -> None:
+    leaves = NETWORK_VERSION.replace('ttl = "6h"', 'operators = ["amber"]')
+    head, tail = SMALL.split("[[city.rules]]")
+    text = f'{head}operators = ["amber", "cobalt"]\n[[city.rules]]{tail}'
+    epochs = with_versions(text, network=leaves).timeline.epochs
+    assert [epoch.cities[0].operators for epoch in epochs] == [("amber", "cobalt"), ("amber",)]
+
+
+# Boundaries.
+
+RING = [[9.9, 52.0], [10.2, 52.0], [10.2, 52.25], [9.9, 52.25], [9.9, 52.0]]
+
+
+def boundary(value: str) -> str:
+    return changed("{ south = 52, west = 9.9, north = 52.25, east = 10.2 }", value)
+
+
+@pytest.mark.parametrize("wrap", ["geometry", "feature", "collection"])
+def test_a_boundary_may_be_geojson_in_a_file_beside_the_toml(tmp_path: Path, wrap: str) -> None:
+    geometry: dict[str, object] = {"type": "Polygon", "coordinates": [RING]}
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    value = {"geometry": geometry, "feature": feature, "collection": {"type": "FeatureCollection", "features": [feature]}}
+    (tmp_path / "city.geojson").write_text(json.dumps(value[wrap]))
+    (tmp_path / "all.toml").write_text(boundary('{ file = "city.geojson" }'))
+    assert load(tmp_path / "all.toml").timeline == loads(SMALL).timeline
+
+
+def test_geojson_has_longitude_first_and_repeats_its_first_position() -> None:
+    text = boundary(f'{{ type = "Polygon", coordinates = [{RING}] }}')
+    assert loads(text).timeline == loads(SMALL).timeline
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ('{ file = "none.geojson" }', "names a file that cannot be read (No such file or directory)"),
+        ("{ south = 53, west = 9.9, north = 52.25, east = 10.2 }", "must have south < north and west < east"),
+        ("{ south = 52, west = 9.9 }", "must be a box, a GeoJSON geometry or a file"),
+        ('{ type = "Point", coordinates = [1, 2] }', 'must be a Polygon or MultiPolygon, not "Point"'),
+        ('{ type = "Polygon", coordinates = [[[52.0, 190], [1, 1], [2, 1]]] }', "has the position lat 190, lng 52.0"),
+        ('{ type = "Polygon", coordinates = [[[0, 0], [1, 1], [1, 0], [0, 1]]] }', "is not a valid area (Self-inter"),
+        ('{ type = "Polygon", coordinates = [[[0, 0], [1, 1]]] }', "has a ring of fewer than three different points"),
+        ('{ type = "Polygon", coordinates = 5 }', "is broken GeoJSON"),
+        ('"berlin"', "must be a table"),
+    ],
+)
+def test_a_boundary_that_is_none_is_refused(value: str, rule: str, tmp_path: Path) -> None:
+    (text,) = problems(boundary(value), folder=tmp_path)
+    assert text.startswith(f"configuration: city.boundary: {rule}")
+
+
+# Problems.
+
+
+def test_all_problems_are_told_at_once_each_with_rule_value_and_remedy() -> None:
+    found = problems(
+        """
+[deployment]
+brokrs = ["x:1"]
+http_port = 99999
+sasl_password = "hush"
+
+[network]
+tick = 5
+operators = ["A b"]
+feeds = []
+
+[[city]]
+name = "one"
+time_zone = "Nowhere/City"
+boundary = 1
+
+[[city]]
+name = "two"
+time_zone = "UTC"
+boundary = { south = 1, west = 1, north = 2, east = 2 }
+[[city.rules]]
+id = "a|b"
+name = "x"
+per_hectare = -1
+for = 60
+clear_ratio = 0.5
+
+[citi]
+"""
+    )
+    assert found == [
+        "configuration: deployment.sasl_password: is a secret and must not stand in a file. Set URBAN_BRAIN_SASL_PASSWORD.",
+        "configuration: deployment.http_port: should be less than or equal to 65535, got 99999. "
+        "Port of /metrics, /ready and /live; 0: any free one.",
+        "configuration: deployment.brokrs: is not a known key. Did you mean brokers? Known here: app_id, brokers, "
+        "changelog_pattern, clock, density_interval, http_host, http_port, instance_id, log_level, quarantine_cap, "
+        "replication_factor, retention, sasl_mechanism, sasl_username, session_timeout, snapshot_interval, tls, tls_ca, "
+        "tls_certificate, tls_key, topic_prefix.",
+        "configuration: network.tick: must be a duration with a unit, got 5. "
+        'Write it like "60s", "5m", "1h30m" or "250ms", in quotes.',
+        "configuration: network.operators[1]: must be a name of 1 to 64 of a-z 0-9 . _ - that begins with a letter or "
+        'digit, got "A b". It becomes part of topic names; rename it, for example to river-bikes.',
+        "configuration: network.feeds: must not be empty. One [[network.feeds]] for each input topic.",
+        'configuration: city[1].time_zone: must be a time zone of the IANA database, got "Nowhere/City". '
+        "Write it like Asia/Shanghai or UTC.",
+        "configuration: city[1].boundary: must be a table, got 1. Write { south = …, west = …, north = …, east = … } in "
+        'degrees, a GeoJSON Polygon or MultiPolygon, or { file = "city.geojson" }.',
+        "configuration: city[2].rules[1].id: must be an id of 1 to 64 of A-Z a-z 0-9 . _ - that begins with a letter or "
+        'digit, got "a|b". It becomes part of the ids of alerts; rename it, for example to crowded-cell.',
+        "configuration: city[2].rules[1].per_hectare: must be greater than zero, got -1. Write a positive number like 2.5.",
+        "configuration: city[2].rules[1].for: must be a duration with a unit, got 60. "
+        'Write it like "60s", "5m", "1h30m" or "250ms", in quotes.',
+        "configuration: citi: is not a known table. Did you mean city? Known here: city, deployment, network.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("partitions = 1", "partitions = 1\ngateway = true", "must have either an operator or gateway = true"),
+        ('operator = "cobalt"', 'operator = "colbat"', 'must be an allowed operator, got "colbat". Did you mean cobalt?'),
+        ('topic = "pings.a"', 'topic = "pings.b"', 'must not have a topic twice, got "pings.b"'),
+        ('topic = "pings.a"', 'topic = "pings_b"', 'has the topic name of the feed pings.b, got "pings_b"'),
+        ('topic = "pings.a"', 'topic = "city.facts"', 'has the topic name of city.facts, got "city.facts"'),
+        ('["cobalt", "amber"]', '["cobalt", "open"]', 'has the topic name of alerts.open, got "alerts.open"'),
+        ('["cobalt", "amber"]', '["cobalt", "cobalt"]', "must not name one twice"),
+        ('name = "rivertown"', 'name = "elsewhere"', 'is reserved, got "elsewhere"'),
+        ("per_hectare = 2.50", "per_hectare = nan", "must be a finite number, got NaN"),
+        ("per_hectare = 2.50", "per_hectare = 2\ntarget_ratio = 0.9", "must have target_ratio at most clear_ratio"),
+        ("per_hectare = 2.50", "per_hectare = 2\nclear_ratio = 1.1", "must be greater than 0 and at most 1, got 1.1"),
+        ("per_hectare = 2.50", 'per_hectare = 2\npolicy = "built-in"', 'must not use the policy "built-in"'),
+        ('["cobalt", "amber"]', '["cobalt"]\nmax_speed_m_s = 0.0001', "must not be finer than 0.001, got 0.0001"),
+        ('["cobalt", "amber"]', '["cobalt"]\nsilent_after = { amber = "1h" }', 'must be an allowed operator, got "amber"'),
+        ('clock = "replay"', 'changelog_pattern = "x"', "must contain {topic} and may contain {prefix} and {app_id}"),
+        ('clock = "replay"', 'tls_ca = "/nowhere/ca.pem"\ntls = true', "names a file that cannot be read"),
+        ('clock = "replay"', 'sasl_mechanism = "PLAIN"', "needs sasl_username and sasl_password"),
+        ('clock = "replay"', 'retention = "0s"', "must be longer than zero"),
+    ],
+)
+def test_a_value_that_breaks_a_rule_is_told(old: str, new: str, told: str) -> None:
+    assert any(told in text for text in problems(changed(old, new)))
+
+
+def test_versions_out_of_order_are_told() -> None:
+    later = "[[city.versions]]\neffective_from = 2025-01-01T00:00:00Z\nrules = []\n"
+    with pytest.raises(ConfigurationError, match="must come into force at least a tick after the version before it"):
+        with_versions(city=CITY_VERSION + later)
+
+
+def test_a_time_without_an_offset_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="must be a time with its offset"):
+        with_versions(city=CITY_VERSION.replace("03Z", "03"))
+
+
+def test_a_configuration_of_nothing_names_what_is_missing() -> None:
+    found = problems("")
+    assert [text.split(": ")[0] for text in found] == ["network", "city"]
+    assert all("examples/city.toml" in text for text in found)
+
+
+def test_a_file_that_is_no_toml_or_is_not_there_is_told_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "bad.toml").write_text("[network")
+    with pytest.raises(ConfigurationError) as caught:
+        load(tmp_path / "bad.toml", tmp_path / "none.toml")
+    assert f"{tmp_path / 'bad.toml'}: is not TOML" in caught.value.problems[0]
+    assert f"{tmp_path / 'none.toml'}: cannot be read" in caught.value.problems[1]
+
+
+def test_a_table_in_two_files_is_told(tmp_path: Path) -> None:
+    for name in ("a.toml", "b.toml"):
+        (tmp_path / name).write_text(SMALL.replace("rivertown", name[0]))
+    with pytest.raises(ConfigurationError, match=r"b\.toml: network: is in .*a\.toml too"):
+        load(tmp_path / "a.toml", tmp_path / "b.toml")
+
+
+def test_a_variable_that_looks_like_a_setting_is_told_and_others_are_let_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URBAN_BRAIN_BROKER", "x:1")
+    monkeypatch.setenv("URBAN_BRAIN_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("URBAN_BRAIN_PORT_6066_TCP", "tcp://10.0.0.1:6066")
+    assert problems(SMALL) == ["environment: URBAN_BRAIN_BROKER: is not a known setting. Did you mean URBAN_BRAIN_BROKERS?"]
+
+
+def test_a_wrong_value_from_the_environment_names_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("URBAN_BRAIN_CLOCK", "solar")
+    (text,) = problems(SMALL)
+    assert text.startswith("environment: URBAN_BRAIN_CLOCK: should be 'live' or 'replay', got \"solar\"")
