@@ -6,6 +6,7 @@ else is done on whole columns.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -199,13 +200,16 @@ def _bad_utf8(values: Sequence[bytes]) -> dict[int, str]:
 
 def _times(times: list[int | str], bad: dict[int, str]) -> NDArray[np.int64]:
     """Milliseconds, int64 (n,); adds to the bad ones those whose text is no time."""
-    if not {int}.issuperset(map(type, times)):
-        for i, time in enumerate(times):
-            if isinstance(time, str):
-                ms = parse_ms(time)
-                if ms is None or not 0 < ms < END_OF_TIME_MS:
-                    bad.setdefault(i, _NO_TIME.format(shown(time)))
-                times[i] = ms or 0
+    try:
+        return np.frombuffer(array("q", times), dtype=np.int64)  # type: ignore[arg-type]
+    except TypeError:  # some are text
+        pass
+    for i, time in enumerate(times):
+        if isinstance(time, str):
+            ms = parse_ms(time)
+            if ms is None or not 0 < ms < END_OF_TIME_MS:
+                bad.setdefault(i, _NO_TIME.format(shown(time)))
+            times[i] = ms or 0
     return np.fromiter(times, dtype=np.int64, count=len(times))
 
 

@@ -1,0 +1,279 @@
+"""What an alert says: ids and bodies, the same bytes whoever computes them. docs/semantics.md, section 7.
+
+A body is JSON with sorted keys; nothing in it comes from a clock, a host or the order in which sources were applied.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import NAMESPACE_URL, uuid5
+
+import numpy as np
+import orjson
+
+from geo import cells
+from geo.cells import Area
+from geo.coordinates import wgs84_to_gcj02
+from geo.params import Rule
+
+SCHEMA = "urban-brain/alert/1"
+NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
+
+RAISED, UPDATED, CLEARED = "raised", "updated", "cleared"
+OVERCROWDED, FEED_SILENT = "overcrowded", "feed_silent"
+MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
+
+BY_POLICY = "policy"  # cleared, because what was in force is not any more
+
+BUILT_IN = "built-in"
+WHOLE_CITY = "city"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# The only key that operators must not see. No JSON string can hold an unescaped quote, so only a key matches.
+_CITYS_OWN = re.compile(rb',"count_all_operators":(?:\d+|null)')
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of an episode. `body` is the city's copy; `operator_body` the operator's, None if nobody gets one."""
+
+    city: str
+    operator: str
+    tick: int
+    time_ms: int
+    kind: str
+    state: str
+    episode_id: str
+    event_id: str
+    sequence: int
+    area: str
+    rule: tuple[str, str]
+    body: bytes
+    operator_body: bytes | None
+    opened_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What all events of one episode share, and which of them this is."""
+
+    city: str
+    operator: str
+    kind: str
+    state: str
+    area: str
+    rule: tuple[str, str]
+    opened: int  # tick
+    tick: int
+    tick_ms: int
+    sequence: int
+
+    @property
+    def episode_id(self) -> str:
+        return episode_id(self.city, self.rule, self.area, self.operator, self.opened)
+
+    def fields(self) -> dict[str, object]:
+        """The part of a body that every kind of alert has."""
+        episode = self.episode_id
+        return {
+            "schema": SCHEMA,
+            "event_id": f"{episode}/{self.sequence}",
+            "episode_id": episode,
+            "sequence": self.sequence,
+            "kind": self.kind,
+            "state": self.state,
+            "city": self.city,
+            "operator": self.operator,
+            "moves": [],
+            "opened_at": rfc3339(end_of(self.opened, self.tick_ms)),
+            "observed_at": rfc3339(end_of(self.tick, self.tick_ms)),
+        }
+
+    def event(self, body: bytes) -> Event:
+        """The event that has this body."""
+        episode = self.episode_id
+        return Event(
+            city=self.city,
+            operator=self.operator,
+            tick=self.tick,
+            time_ms=end_of(self.tick, self.tick_ms),
+            kind=self.kind,
+            state=self.state,
+            episode_id=episode,
+            event_id=f"{episode}/{self.sequence}",
+            sequence=self.sequence,
+            area=self.area,
+            rule=self.rule,
+            body=body,
+            operator_body=operators_copy(body) if self.operator else None,
+            opened_at_ms=end_of(self.opened, self.tick_ms),
+        )
+
+
+class Bike(NamedTuple):
+    """A bike as an alert names it. Position in 1e-7 degrees, times in ms."""
+
+    id: str
+    lat: int
+    lng: int
+    since: int
+    version: int
+    state: str
+    vehicle: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What an event on too many bikes found at its tick."""
+
+    severity: str
+    maximum: int
+    count: int
+    excess: int
+    count_all_operators: int
+    bikes: Sequence[Bike]
+    links: dict[str, str]
+    cleared_by: str | None
+
+
+def end_of(tick: int, tick_ms: int) -> int:
+    """Stream time of whatever happens at a tick: its end, ms."""
+    return (tick + 1) * tick_ms
+
+
+def episode_id(city: str, rule: tuple[str, str], area: str, operator: str, opened: int) -> str:
+    """The id of the episode that opened at a tick: whoever computes it gets the same."""
+    return str(uuid5(NAMESPACE, "|".join((city, *rule, area, operator, str(opened)))))
+
+
+def rfc3339(time_ms: int) -> str:
+    """UTC with milliseconds and `Z`."""
+    return (_EPOCH + timedelta(milliseconds=time_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def severity_of(count: int, maximum: int) -> str:
+    """By the ratio of what is there to what may be."""
+    if count >= 2 * maximum:
+        return CRITICAL
+    return MAJOR if 2 * count >= 3 * maximum else MINOR
+
+
+def operators_copy(body: bytes) -> bytes:
+    """The body as the operator may see it: without the count of its rivals' bikes."""
+    return _CITYS_OWN.sub(b"", body, count=1)
+
+
+def map_links(centroids: Sequence[tuple[float, float]]) -> list[dict[str, str]]:
+    """Where to look at n points (lat, lng): maps in WGS-84 and in the coordinates of Chinese maps."""
+    shifted = wgs84_to_gcj02(np.array([lat for lat, _ in centroids]), np.array([lng for _, lng in centroids]))
+    return [
+        {
+            "wgs84": f"https://www.openstreetmap.org/?mlat={lat:.5f}&mlon={lng:.5f}#map=18/{lat:.5f}/{lng:.5f}",
+            "gcj02": f"https://uri.amap.com/marker?position={chinese_lng:.5f},{chinese_lat:.5f}&coordinate=gaode",
+        }
+        for (lat, lng), chinese_lat, chinese_lng in zip(centroids, *(axis.tolist() for axis in shifted), strict=True)
+    ]
+
+
+def overcrowded_body(heading: Heading, rule: Rule, area: Area, found: Finding) -> bytes:
+    """Too many bikes of one operator in one area."""
+    opened_ms = end_of(heading.opened, heading.tick_ms)
+    body = heading.fields() | {
+        "severity": found.severity,
+        "rule": _rule(rule, found.maximum),
+        "area": _area(area, found.bikes),
+        "count": found.count,
+        "excess": found.excess,
+        "bikes": _bikes(found.bikes),
+        "respond_by": rfc3339(opened_ms + rule.respond_within_ms),
+        "resolve_by": rfc3339(opened_ms + rule.resolve_within_ms),
+        "cleared_by": found.cleared_by,
+        "links": found.links,
+        "count_all_operators": found.count_all_operators,
+    }
+    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+
+
+def feed_silent_body(heading: Heading, threshold_ms: int, cleared_by: str | None) -> bytes:
+    """An operator's feed, or every feed of the city, is silent."""
+    policy_id, rule_id = heading.rule
+    area = dict.fromkeys(("h3", "resolution", "centroid", "boundary", "area_ha", "hot_spot"))
+    body = heading.fields() | {
+        "severity": MAJOR,
+        "rule": {
+            "policy_id": policy_id,
+            "rule_id": rule_id,
+            "name": "Feed silent",
+            "threshold": threshold_ms // 1000,
+            "unit": "s",
+            "per_hectare": None,
+            "window": None,
+        },
+        "area": area | {"type": WHOLE_CITY, "name": heading.city},
+        "bikes": [],
+        "cleared_by": cleared_by,
+        **dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links", "count_all_operators")),
+    }
+    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+
+
+def _rule(rule: Rule, maximum: int) -> dict[str, object]:
+    return {
+        "policy_id": rule.policy_id,
+        "rule_id": rule.rule_id,
+        "name": rule.name,
+        "threshold": maximum,
+        "unit": "bikes",
+        "per_hectare": rule.per_hectare_text,
+        "window": None,
+    }
+
+
+def _area(area: Area, bikes: Sequence[Bike]) -> dict[str, object]:
+    return {
+        "type": area.kind,
+        "h3": area.h3,
+        "resolution": area.resolution,
+        "name": area.name,
+        "centroid": _position(area.centroid),
+        "boundary": area.boundary,
+        "area_ha": area.area_e4 / 1e4,
+        "hot_spot": _hot_spot(bikes),
+    }
+
+
+def _hot_spot(bikes: Sequence[Bike]) -> dict[str, object] | None:
+    spot = cells.hot_spot((bike.lat / 1e7, bike.lng / 1e7) for bike in bikes)
+    if spot is None:
+        return None
+    cell, held = spot
+    return {
+        "h3": cells.name_of(cell),
+        "resolution": cells.HOT_SPOT_RESOLUTION,
+        "bikes": held,
+        "centroid": _position(cells.centroid(cell)),
+    }
+
+
+def _bikes(bikes: Sequence[Bike]) -> list[dict[str, object]]:
+    times = np.array([(bike.since, bike.version) for bike in bikes], "datetime64[ms]").reshape(-1, 2)
+    return [
+        {
+            "id": bike.id,
+            "lat": bike.lat / 1e7,
+            "lng": bike.lng / 1e7,
+            "parked_since": since + "Z",
+            "last_heard": version + "Z",
+            "state": bike.state,
+            "vehicle_type": bike.vehicle,
+        }
+        for bike, (since, version) in zip(bikes, np.datetime_as_string(times, "ms").tolist(), strict=True)
+    ]
+
+
+def _position(centroid: tuple[float, float]) -> dict[str, float]:
+    return {"lat": centroid[0], "lng": centroid[1]}

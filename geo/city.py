@@ -1,0 +1,202 @@
+"""The city: what all sources say of it, worked tick by tick into alerts. docs/semantics.md, sections 5 to 8.
+
+The order of a tick stands in `CityState._work`. Time is a discrete-event simulation: the city goes to the next tick at
+which a source said something or to the next deadline, whichever is first; all ticks between would change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo import city_pack
+from geo.alert import Event, end_of
+from geo.cells import ALERT_RESOLUTION
+from geo.desk import Desk
+from geo.episodes import NEVER
+from geo.frame import Section
+from geo.ground import Ground, Moves
+from geo.outages import Outages, Turn
+from geo.params import City, Epoch, Rule, Timeline
+from geo.roster import Told, told_by
+from geo.silence import Packed, Silence
+from geo.watch import Verdict, Watch
+
+__all__ = ["CityState", "Event"]
+
+Sections = Sequence[tuple[int, Section]]
+"""What is said of the city in one tick: (index of the source, its section), in order of sources."""
+
+
+class CityState:
+    """Ground, silence and episodes of one city, at the end of tick `done` at all times."""
+
+    def __init__(self, name: str, timeline: Timeline) -> None:
+        operators = len(timeline.operators)
+        self.name, self.timeline = name, timeline
+        self.done = -1
+        self.begun = False  # before the first tick at which any source has a record nothing happens
+        self.epoch_index = -1
+        self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
+        self.silence = Silence(operators, timeline.tick_ms, 0)
+        self.ground = Ground(operators)
+        self.watches: list[Watch] = []  # of the rules in force, in their order
+        self.outages = Outages()
+        self._desk = Desk(name, timeline)
+
+    def advance(self, through: int, ticks: Sequence[tuple[int, Sections]]) -> list[Event]:
+        """Work the given ticks of (done, through], ascending, and every deadline up to `through`: what happened, in order.
+
+        ticks: all at which any source has a record, even if it says nothing of this city.
+        """
+        events: list[Event] = []
+        for tick, sections in ticks:
+            self._begin(tick)
+            events += self._pass_deadlines(tick - 1)
+            events += self._work(tick, sections)
+        events += self._pass_deadlines(through)
+        self.done = max(self.done, through)
+        return events
+
+    def open_events(self) -> dict[str, Event]:
+        """By episode id, the newest event of every episode that is open."""
+        return {event.episode_id: event for event in self._desk.newest(self.outages, self.watches)}
+
+    def roster_count(self, operator: str | None = None) -> int:
+        """Bikes that stand, of one operator or of all."""
+        stands = self.ground.roster.rows["stands"]
+        if operator is not None:
+            stands = stands & (self.ground.roster.operators == self.timeline.operators.index(operator))
+        return int(np.count_nonzero(stands))
+
+    def counts(self, resolution: int = ALERT_RESOLUTION) -> Iterator[tuple[int, str, int]]:
+        """(cell, operator, bikes) of all that are not empty. Resolution 9 and those of the rules in force are counted."""
+        if table := self.ground.tables.get(resolution):
+            occupied = np.flatnonzero(table.count[: table.size])
+            columns = (column[occupied].tolist() for column in (table.cells, table.operators, table.count))
+            for cell, operator, count in zip(*columns, strict=True):
+                yield cell, self.timeline.operators[operator], count
+
+    def pack(self) -> Packed:
+        """The whole state at the end of `done`."""
+        return city_pack.pack(self)
+
+    @classmethod
+    def restore(cls, name: str, timeline: Timeline, packed: Packed) -> CityState:
+        """The state that was packed; operators are found again by their names."""
+        state = cls(name, timeline)
+        city_pack.restore(state, packed)
+        return state
+
+    # -- a tick -----------------------------------------------------------------------------------------------------
+
+    def _work(self, tick: int, sections: Sections) -> list[Event]:
+        """One tick: who speaks, what is said, what expires, what is in force from now on, what is too much."""
+        moves = Moves()
+        turned = self._turn(tick)
+        released = self._watch_operators(tick) if turned else []
+        fell, returned = self.silence.advance(tick, self._heard(sections))
+        self.ground.apply(self._aged(told_by(sections)), moves)
+        self.ground.expire(self.silence, self.epoch.bike.ttl_ms, moves)
+        gone = self._enforce(moves) if turned else []
+        if turned or returned:
+            self.ground.look_at_all(None if turned else returned, moves)
+        events = self._desk.outages(self.outages.judge(Turn(fell, returned, released), self.silence))
+        judged = [(watch, watch.judge(moves, self.silence, self.allowed)) for watch in self.watches]
+        for watch, verdicts in gone + judged:
+            events += self._desk.overcrowded(watch, verdicts, self.ground.roster)
+        self._tidy()
+        return events
+
+    def _heard(self, sections: Sections) -> NDArray[np.int64]:
+        heard = np.zeros(len(self.timeline.operators), np.int64)
+        for _, section in sections:
+            heard += section.heard
+        return heard
+
+    def _aged(self, told: Told) -> Told:
+        """The same facts, each with its h: the speaking time at which its bike was heard."""
+        ago = end_of(self.silence.now, self.timeline.tick_ms) - told.rows["version"]
+        told.rows["spoken"] = self.silence.spoken[told.operator] - ago
+        return told
+
+    def _tidy(self) -> None:
+        self.ground.compact_roster()
+        for resolution, counts in self.ground.tables.items():
+            if counts.wasted():
+                watches = [watch for watch in self.watches if watch.counts is counts]
+                renumbered = self.ground.compact_pairs(resolution, [watch.tracked() for watch in watches])
+                for watch in watches:
+                    watch.renumber(renumbered)
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def _begin(self, tick: int) -> None:
+        if not self.begun:
+            self.begun = True
+            self.silence = Silence(len(self.timeline.operators), self.timeline.tick_ms, tick)
+
+    def _pass_deadlines(self, through: int) -> list[Event]:
+        events: list[Event] = []
+        while self.begun and (tick := self._deadline()) <= through:
+            events += self._work(tick, ())
+        return events
+
+    def _deadline(self) -> int:
+        """The first tick after the last one worked at which something can happen by itself."""
+        ticks = [self.silence.deadline(), self.ground.expiry.deadline(self.silence, self.epoch.bike.ttl_ms)]
+        ticks += [watch.deadline() for watch in self.watches]
+        ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
+        return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
+
+    # -- what is in force -------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the last tick that was worked."""
+        return self.timeline.epochs[self.epoch_index]
+
+    @property
+    def city(self) -> City | None:
+        """The city as this epoch knows it; None: it does not."""
+        return next((city for city in self.epoch.cities if city.name == self.name), None)
+
+    def silent_after_ms(self) -> dict[int, int]:
+        """Operators' own thresholds, by index."""
+        return {self.timeline.operators.index(name): ms for name, ms in self.epoch.silent_after_ms}
+
+    def follow(self, epoch_index: int) -> None:
+        """Work by this epoch from now on."""
+        self.epoch_index = epoch_index
+        self.allowed = np.isin(self.timeline.operators, self.epoch.operators)
+
+    def _turn(self, tick: int) -> bool:
+        """Whether an epoch begins at this tick (the city's first one begins one, too)."""
+        index = self.timeline.index_at(tick)
+        if index == self.epoch_index:
+            return False
+        self.follow(index)
+        return True
+
+    def _watch_operators(self, tick: int) -> list[int]:
+        names = self.city.operators if self.city else ()
+        watched = [self.timeline.operators.index(name) for name in names if name in self.epoch.operators]
+        return self.silence.watch(tick, watched, self.silent_after_ms())
+
+    def _enforce(self, moves: Moves) -> list[tuple[Watch, list[Verdict]]]:
+        """Bikes of operators that are not allowed any more leave, the rules are those of now; what the old ones leave."""
+        self.ground.banish(~self.allowed, moves)
+        rules = self.city.rules if self.city else ()
+        self.ground.count_at({ALERT_RESOLUTION} | {rule.resolution for rule in rules})
+        before = {watch.rule.key: watch for watch in self.watches}
+        self.watches = [self._watch(rule, before.get(rule.key)) for rule in rules]
+        gone = [watch for watch in before.values() if watch not in self.watches]
+        return [(watch, watch.dismiss_all(self.silence.now)) for watch in gone]
+
+    def _watch(self, rule: Rule, before: Watch | None) -> Watch:
+        if before is None or before.rule.resolution != rule.resolution:
+            return Watch(rule, self.ground.tables[rule.resolution], self.timeline.tick_ms)
+        before.follow(rule)
+        return before

@@ -1,0 +1,160 @@
+"""The life of an alert on one (rule, cell, operator). docs/semantics.md, section 6.
+
+    IDLE --over--> PENDING --over for `for_ms`--> OPEN --below clear for `keep_firing_for_ms`--> COOLDOWN --until--> IDLE
+         <--not over--              raised           updated                       cleared
+
+Speaking times are ms of the operator's S, which stands still while the operator is silent; all else counts ticks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from geo.alert import CLEARED, RAISED, UPDATED, severity_of
+from geo.ground import CAUSES
+from geo.params import Rule
+
+NEVER = 2**62
+NOT_BELOW = -(2**62)
+
+
+class Phase(IntEnum):
+    IDLE = 0
+    PENDING = 1
+    OPEN = 2
+    COOLDOWN = 3
+
+
+class Limits(NamedTuple):
+    """A rule's numbers for one cell: more than `maximum` is too many, fewer than `clear` is all clear."""
+
+    maximum: int
+    clear: int
+    target: int
+
+    @classmethod
+    def of(cls, rule: Rule, maximum: int) -> Limits:
+        clear, target = rule.clear_ratio, rule.target_ratio
+        return cls(
+            maximum=maximum,
+            clear=-(-maximum * clear.numerator // clear.denominator),
+            target=maximum * target.numerator // target.denominator,
+        )
+
+
+class Moment(NamedTuple):
+    """A tick, and how it finds the cell."""
+
+    tick: int
+    tick_ms: int
+    spoken: int
+    count: int
+    limits: Limits
+
+    @property
+    def over(self) -> bool:
+        return self.count > self.limits.maximum
+
+    @property
+    def below(self) -> bool:
+        return self.count < self.limits.clear
+
+    @property
+    def excess(self) -> int:
+        return max(0, self.count - self.limits.target)
+
+    def after(self, duration_ms: int) -> int:
+        """The first tick by which so much time has passed."""
+        return self.tick - (-duration_ms // self.tick_ms)
+
+
+@dataclass(slots=True)
+class Episode:
+    """From idle to idle. Of the event that was sent last: sequence (0: none yet), its tick, excess, severity and body."""
+
+    phase: Phase = Phase.IDLE
+    over_since: int = 0  # S
+    below_since: int = NOT_BELOW  # S
+    opened: int = 0
+    until: int = 0  # the first tick after the cooldown
+    due: int = NEVER  # the tick at which it is to be judged if nothing happens before
+    left: list[int] = field(default_factory=lambda: [0] * len(CAUSES))  # bikes gone since it opened, by cause
+    sequence: int = 0
+    last_event: int = 0
+    excess: int = 0
+    severity: str = ""
+    body: bytes = b""
+
+    def judge(self, rule: Rule, now: Moment) -> str | None:
+        """One tick: what is to be told, if anything. To be judged twice in one tick, or for nothing, changes nothing."""
+        if self.phase is Phase.COOLDOWN and now.tick >= self.until:
+            self.phase = Phase.IDLE
+        if self.phase is Phase.OPEN:
+            state = self._while_open(rule, now)
+        elif self.phase is Phase.COOLDOWN:
+            state = None
+        else:
+            state = self._before_opening(rule, now)
+        if state is not None:
+            self.tell(now.tick)
+        if state in (RAISED, UPDATED):
+            self.excess, self.severity = now.excess, severity_of(now.count, now.limits.maximum)
+        return state
+
+    def next(self, rule: Rule, now: Moment) -> int:
+        """The first later tick at which a judgement can differ from that of now, if neither count nor silence changes."""
+        if self.phase is Phase.IDLE:
+            return NEVER
+        if self.phase is Phase.PENDING:
+            return now.after(self.over_since + rule.for_ms - now.spoken)
+        if self.phase is Phase.COOLDOWN:
+            return max(self.until, now.tick + 1)
+        due = NEVER
+        if self.below_since != NOT_BELOW:
+            due = now.after(self.below_since + rule.keep_firing_for_ms - now.spoken)
+        elif now.below:  # only in the tick of opening, which looks no further
+            due = now.tick + 1
+        if _differs(self.excess, now.excess):
+            waited_ms = (now.tick - self.last_event) * now.tick_ms
+            due = min(due, max(now.after(rule.update_interval_ms - waited_ms), now.tick + 1))
+        return due
+
+    def tell(self, tick: int) -> None:
+        """One more event."""
+        self.sequence += 1
+        self.last_event = tick
+
+    def cleared_by(self) -> str:
+        """The cause that took most bikes away, of equals the first."""
+        return CAUSES[self.left.index(max(self.left))]
+
+    def _before_opening(self, rule: Rule, now: Moment) -> str | None:
+        if not now.over:
+            self.phase = Phase.IDLE
+            return None
+        if self.phase is Phase.IDLE:
+            self.phase, self.over_since = Phase.PENDING, now.spoken
+        if now.spoken - self.over_since < rule.for_ms:
+            return None
+        self.phase, self.opened, self.sequence = Phase.OPEN, now.tick, 0
+        self.below_since, self.left = NOT_BELOW, [0] * len(CAUSES)
+        return RAISED
+
+    def _while_open(self, rule: Rule, now: Moment) -> str | None:
+        if not now.below:
+            self.below_since = NOT_BELOW
+        elif self.below_since == NOT_BELOW:
+            self.below_since = now.spoken
+        if self.below_since != NOT_BELOW and now.spoken - self.below_since >= rule.keep_firing_for_ms:
+            self.phase, self.until = Phase.COOLDOWN, now.after(rule.cooldown_ms)
+            return CLEARED
+        waited_ms = (now.tick - self.last_event) * now.tick_ms
+        return UPDATED if waited_ms >= rule.update_interval_ms and _differs(self.excess, now.excess) else None
+
+
+def _differs(sent: int, excess: int) -> bool:
+    """Whether the excess has changed by enough to tell: by three bikes, or by a fifth of what was said last."""
+    delta = abs(excess - sent)
+    return delta > 0 and (delta >= 3 or 5 * delta >= sent)

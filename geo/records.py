@@ -1,0 +1,229 @@
+"""Records of one partition on their way to judgement: what the record alone says of itself is settled here.
+
+Records   as decoded, malformed ones and clock records still counted
+screen    unknown_operator, future, stale, inaccurate -> Fixes
+Fixes     what the ticks' close works on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo.frame import OUTCOMES
+from geo.idtable import hashes_of
+from geo.params import BikeParams
+from geo.states import ON_TRIP
+from geo.ticks import newest
+
+MALFORMED, UNKNOWN_OPERATOR, FUTURE, STALE, INACCURATE, SUPERSEDED = map(
+    OUTCOMES.index, ("malformed", "unknown_operator", "future", "stale", "inaccurate", "superseded")
+)
+
+RODE, TOUCHED = np.uint8(1), np.uint8(2)
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class Records:
+    """What n consecutive records of one partition decode to; m of them are well-formed pings, the arrays below `rows`.
+
+    record_ms  int64 (n,)   Kafka's timestamps, those of clock records included
+    offsets    int64 (n,)   ascending
+    has_value  bool (n,)    False: a clock record; None: all have a value
+    rows       int64 (m,)   index among the n, ascending
+    ids        m bike ids
+    operator   int16 (m,)   index into Timeline.operators; -1: not known, or not the feed's
+    device_ms  int64 (m,)
+    lat, lng   int32 (m,)   1e-7 degrees, WGS-84
+    accuracy   int32 (m,)   mm; 0: not reported
+    state, vehicle          uint8 (m,), codes of geo.states
+    touched    bool (m,)
+    """
+
+    record_ms: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    has_value: NDArray[np.bool_] | None
+    rows: NDArray[np.int64]
+    ids: list[str]
+    operator: NDArray[np.int16]
+    device_ms: NDArray[np.int64]
+    lat: NDArray[np.int32]
+    lng: NDArray[np.int32]
+    accuracy: NDArray[np.int32]
+    state: NDArray[np.uint8]
+    vehicle: NDArray[np.uint8]
+    touched: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.record_ms)
+
+    def part(self, start: int, stop: int) -> Records:
+        """Records start to stop - 1."""
+        first, last = np.searchsorted(self.rows, (start, stop)).tolist()
+        columns = {field.name: getattr(self, field.name)[first:last] for field in fields(self)[4:]}
+        return Records(
+            record_ms=self.record_ms[start:stop],
+            offsets=self.offsets[start:stop],
+            has_value=None if self.has_value is None else self.has_value[start:stop],
+            rows=self.rows[first:last] - start,
+            **columns,
+        )
+
+
+@dataclass(slots=True)
+class Fixes:
+    """n pings that may count, in order of the log. fit: passed every test; the others only lend the tick their marks.
+
+    The bikes' slots are found late, many at once: k rows have a slot and no id, the others behind them an id. Once all have
+    a slot (k = n), there may be all ids or none.
+    """
+
+    tick: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    ts: NDArray[np.int64]
+    operator: NDArray[np.int16]
+    lat: NDArray[np.int32]
+    lng: NDArray[np.int32]
+    accuracy: NDArray[np.int32]
+    state: NDArray[np.uint8]
+    vehicle: NDArray[np.uint8]
+    marks: NDArray[np.uint8]  # RODE | TOUCHED
+    fit: NDArray[np.bool_]
+    hash: NDArray[np.int64]  # geo.idtable.hashes_of
+    slot: NDArray[np.int64]
+    ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    def _columns(self) -> dict[str, NDArray[np.generic]]:
+        return {name: getattr(self, name) for name in _COLUMNS}
+
+    def cut(self, at: int) -> tuple[Fixes, Fixes]:
+        """The first rows and the others, of fixes that have no slots yet."""
+        columns = self._columns().items()
+        return (
+            Fixes(**{name: column[:at] for name, column in columns}, slot=self.slot, ids=self.ids[:at]),  # type: ignore[arg-type]
+            Fixes(**{name: column[at:] for name, column in columns}, slot=self.slot, ids=self.ids[at:]),  # type: ignore[arg-type]
+        )
+
+    def take(self, rows: Indices) -> Fixes:
+        """Some rows of fixes that all have their slots."""
+        return Fixes(**{name: column[rows] for name, column in self._columns().items()}, slot=self.slot[rows], ids=[])  # type: ignore[arg-type]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Fixes]) -> Fixes:
+        """Only the first part may have slots, and then no ids."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+        ids = list(chain.from_iterable(part.ids for part in parts))
+        return cls(**columns, slot=parts[0].slot, ids=ids)
+
+    def reduced(self) -> tuple[Fixes, Indices]:
+        """Of fixes of one tick, all with slots: one row per bike with all its marks, and the fit rows that it beats."""
+        chosen, marks = newest(self.slot, self.ts, self.fit, self.marks)
+        beaten = self.fit.copy()
+        beaten[chosen] = False
+        rest = self.take(chosen)
+        rest.marks = marks
+        return rest, np.flatnonzero(beaten)
+
+
+_COLUMNS = tuple(field.name for field in fields(Fixes))[:-2]
+_NO_SLOTS = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(slots=True)
+class Screened:
+    """fixes: what is left. missed: (tick, row of the outcomes matrix, outcome) of k records, int64 (3, k); None: none.
+
+    refused: (offset, outcome) of those to set aside.
+    """
+
+    fixes: Fixes
+    missed: NDArray[np.int64] | None
+    refused: list[tuple[int, str]]
+
+
+def screen(records: Records, ticks: NDArray[np.int64], params: BikeParams, allowed: NDArray[np.bool_]) -> Screened:
+    """Test n records of known ticks, each by itself. allowed: bool (operators + 1,), the last is of the unknown: False."""
+    rows, whole = records.rows, len(records.rows) == len(records)
+    fixes = Fixes(
+        tick=ticks if whole else ticks[rows],
+        offset=records.offsets if whole else records.offsets[rows],
+        ts=records.device_ms,
+        operator=records.operator,
+        lat=records.lat,
+        lng=records.lng,
+        accuracy=records.accuracy,
+        state=records.state,
+        vehicle=records.vehicle,
+        marks=(records.state == ON_TRIP) * RODE + records.touched * TOUCHED,
+        fit=np.ones(len(rows), dtype=np.bool_),
+        hash=hashes_of(records.operator, records.ids),
+        slot=_NO_SLOTS,
+        ids=records.ids,
+    )
+    early = records.device_ms - (records.record_ms if whole else records.record_ms[rows])
+    missed = [] if whole else _malformed(records, ticks, len(allowed) - 1)
+    refused: list[tuple[int, str]] = []
+    if len(rows) and not (
+        early.max() <= params.future_ms
+        and early.min() >= -params.ttl_ms
+        and records.accuracy.max() <= params.max_accuracy_mm
+        and allowed[records.operator].all()
+    ):
+        outcome = _outcomes(records, early, params, allowed)
+        fixes, more, refused = _sort_out(fixes, outcome, len(allowed) - 1)
+        missed.append(more)
+    return Screened(fixes, np.concatenate(missed, axis=1) if missed else None, refused)
+
+
+def _malformed(records: Records, ticks: NDArray[np.int64], unknown: int) -> list[NDArray[np.int64]]:
+    bad = np.ones(len(records), dtype=np.bool_) if records.has_value is None else records.has_value.copy()
+    bad[records.rows] = False
+    at = ticks[bad]
+    return [np.stack((at, np.full(len(at), unknown), np.full(len(at), MALFORMED)))] if len(at) else []
+
+
+def _outcomes(records: Records, early: NDArray[np.int64], params: BikeParams, allowed: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Outcome of each well-formed ping by itself, 0 (accepted) so far for those that pass; uint8 (m,)."""
+    outcome = np.where(records.accuracy > params.max_accuracy_mm, np.uint8(INACCURATE), np.uint8(0))
+    outcome[early < -params.ttl_ms] = STALE
+    outcome[early > params.future_ms] = FUTURE
+    outcome[~allowed[records.operator]] = UNKNOWN_OPERATOR  # the first test that fails has the last word
+    return outcome
+
+
+def _sort_out(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[Fixes, NDArray[np.int64], list[tuple[int, str]]]:
+    """Fixes that may count, those that missed as in Screened, and those to set aside."""
+    missed = np.flatnonzero(outcome)
+    operator = np.where(outcome == UNKNOWN_OPERATOR, unknown, fixes.operator)[missed]
+    aside = np.flatnonzero((outcome == UNKNOWN_OPERATOR) | (outcome == FUTURE))
+    refused = [(offset, OUTCOMES[code]) for offset, code in zip(fixes.offset[aside], outcome[aside], strict=True)]
+    more = np.stack((fixes.tick[missed], operator.astype(np.int64), outcome[missed].astype(np.int64)))
+    fixes.fit = outcome == 0
+    kept = np.flatnonzero(fixes.fit | (outcome == INACCURATE))
+    columns = {name: column[kept] for name, column in fixes._columns().items()}
+    ids = [fixes.ids[i] for i in kept.tolist()]
+    return Fixes(**columns, slot=_NO_SLOTS, ids=ids), more, [(int(offset), text) for offset, text in refused]  # type: ignore[arg-type]
+
+
+def waves(slots: Indices) -> list[Indices]:
+    """Winners in order of (slot, tick), int64 (n,), as indices by wave: wave w has the w-th winner of each slot."""
+    n = len(slots)
+    first = np.ones(n, dtype=np.bool_)
+    np.not_equal(slots[1:], slots[:-1], out=first[1:])
+    index = np.arange(n)
+    if first.all():
+        return [index] if n else []
+    rank = index - np.maximum.accumulate(np.where(first, index, 0))
+    order = np.argsort(rank, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(rank))[:-1])

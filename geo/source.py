@@ -1,0 +1,392 @@
+"""One input partition of bikes: records in, frames out. The state stands at a tick's end at all times.
+
+    add      screen by the record alone, lay by in the open tick
+    close    newest fix per tick and bike -> waves -> geo.bike.judge -> frames
+
+A batch may close many ticks. They are judged together: wave w holds each bike's w-th winner of the batch, so that a bike's
+fixes are judged in order and all bikes and ticks of a wave at once. How the log is cut into batches changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geo.bike import BIKE, Rows, Told, Verdict, Winners, judge, put
+from geo.borders import Borders, Boundary
+from geo.frame import OUTCOMES, Frame
+from geo.framing import frames
+from geo.idtable import IdTable
+from geo.params import BikeParams, Timeline
+from geo.records import RODE, SUPERSEDED, TOUCHED, Fixes, Records, Screened, screen, waves
+from geo.states import VEHICLES
+from geo.ticks import TickClock, newest
+
+__all__ = ["Records", "Source", "Step"]
+
+INTERNAL_ERROR = OUTCOMES.index("internal_error")
+
+REDUCE_AT = 200_000
+"""Records of one open tick that are kept as they came; beyond, only the newest of each bike."""
+
+_WORDS = BIKE.itemsize // 8
+_LEAST_ROWS = 1024
+_GROWTH = 1.25
+
+Indices = NDArray[np.int64]
+Packed = dict[str, NDArray[np.generic] | bytes]
+
+
+@dataclass(slots=True)
+class Step:
+    """What some records brought about: frames in order of ticks, and (offset, outcome) of records to set aside.
+
+    The malformed ones are not among them: the decoder knows them already. An internal error is found when its tick
+    closes, so its record may be of an earlier call.
+    """
+
+    frames: list[Frame]
+    refused: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What one epoch says, ready for use. allowed: bool (operators + 1,), the last is of those that are not known."""
+
+    params: BikeParams
+    allowed: NDArray[np.bool_]
+    borders: Borders
+
+
+class Source:
+    """The state of one input partition. index: its number among all (topic, partition), in order."""
+
+    def __init__(self, index: int, timeline: Timeline) -> None:
+        self.index = index
+        self._timeline = timeline
+        self._clock = TickClock(timeline.tick_ms)
+        self._rules: dict[int, _Rules] = {}
+        self._bikes = IdTable()
+        self._rows = np.zeros(_LEAST_ROWS, dtype=BIKE)  # by slot
+        self._borders: Borders | None = None  # those that place_city is by
+        self._sweep_at = _LEAST_ROWS
+        self._open: list[Fixes] = []
+        self._missed = self._no_outcomes(1)[0]  # of the open tick: int64 (operators + 1, outcomes), of those not in _open
+        self._reduce_at = REDUCE_AT
+
+    @property
+    def through(self) -> int:
+        """Complete through this tick; -1 before any record."""
+        return self._clock.through
+
+    @property
+    def last_tick(self) -> int:
+        """The last closed tick that had a record; -1 if there was none."""
+        return self._clock.last_tick
+
+    @property
+    def resume_offset(self) -> int | None:
+        return self._clock.resume_offset
+
+    @property
+    def resume_clock(self) -> int:
+        return self._clock.resume_clock
+
+    def bikes(self) -> int:
+        """How many bikes are in memory."""
+        return len(self._bikes)
+
+    # --- records in ---------------------------------------------------------------------------------------------------
+
+    def add(self, records: Records) -> Step:
+        """Take the next records of the log. Gives the frames of all ticks that they close, in order."""
+        step = Step([], [])
+        for part in self._by_epoch(records):
+            self._take(part, step)
+        return step
+
+    def _by_epoch(self, records: Records) -> Iterator[Records]:
+        """Runs of records whose ticks are of one epoch each."""
+        if not len(records):
+            return
+        starts = [epoch.from_tick for epoch in self._timeline.epochs[1:]]
+        if not starts:
+            yield records
+            return
+        ticks = self._clock.ticks(records.record_ms)
+        cuts = sorted({0, len(records), *np.searchsorted(ticks, starts).tolist()})
+        for start, stop in pairwise(cuts):
+            yield records.part(start, stop)
+
+    def _take(self, records: Records, step: Step) -> None:
+        clock = self._clock
+        ticks = clock.ticks(records.record_ms)
+        last = int(ticks[-1])
+        epoch = self._timeline.index_at(last)
+        rules = self._at(epoch)
+        screened = screen(records, ticks, rules.params, rules.allowed)
+        step.refused += screened.refused
+        if last > clock.open:
+            valued = ticks if records.has_value is None else ticks[records.has_value]
+            closing = np.unique(valued[valued < last])
+            if clock.first_offset is not None:
+                if self._timeline.index_at(clock.open) != epoch:
+                    self._close(np.array([clock.open]), self._missed[None], step)
+                    self._open, self._missed = [], self._no_outcomes(1)[0]
+                else:
+                    closing = np.union1d(closing, [clock.open])
+            screened = self._close_with(closing, last, screened, step)
+        if screened.missed is not None:
+            _, row, outcome = screened.missed
+            np.add.at(self._missed, (row, outcome), 1)
+        if len(screened.fixes):
+            self._open.append(screened.fixes)
+        clock.advance(records.record_ms, records.offsets, ticks, records.has_value)
+        if sum(map(len, self._open)) > REDUCE_AT:
+            self._reduce()
+
+    def _close_with(self, closing: Indices, last: int, screened: Screened, step: Step) -> Screened:
+        """Close some ticks; gives what of the screened is of tick `last`, which stays open."""
+        missed = self._no_outcomes(len(closing))
+        rest = screened.missed
+        if len(closing):
+            missed[0] += self._missed  # nothing, unless the first to close is the tick that was open
+            if rest is not None:
+                tick, row, outcome = rest[:, rest[0] < last]
+                np.add.at(missed, (np.searchsorted(closing, tick), row, outcome), 1)
+        if rest is not None:
+            rest = rest[:, rest[0] == last]
+        head, tail = screened.fixes.cut(int(np.searchsorted(screened.fixes.tick, last)))
+        self._open.append(head)
+        if len(closing):
+            self._close(closing, missed, step)
+        self._open, self._missed = [], self._no_outcomes(1)[0]
+        return Screened(tail, rest, [])
+
+    def _reduce(self) -> None:
+        """Keep only what can still matter of a huge open tick."""
+        fixes = self._found(self._open)
+        rest, beaten = fixes.reduced()
+        np.add.at(self._missed[:, SUPERSEDED], fixes.operator[beaten], 1)
+        self._open, self._reduce_at = [rest], max(REDUCE_AT, 2 * len(rest))
+
+    # --- ticks closed -------------------------------------------------------------------------------------------------
+
+    def _close(self, ticks: Indices, missed: NDArray[np.int64], step: Step) -> None:
+        """Judge the open fixes, which are all of these non-empty ticks of one epoch. missed: int64 (T, operators + 1, outcomes)."""
+        rules = self._at(self._timeline.index_at(int(ticks[0])))
+        if rules.borders is not self._borders:
+            self._move_borders(rules.borders)
+        judged = None
+        if any(map(len, self._open)):
+            fixes = self._found(self._open)
+            at = np.searchsorted(ticks, fixes.tick) if len(ticks) > 1 else np.zeros(len(fixes), dtype=np.int64)
+            judged = fixes, at, self._judge_all(fixes, at, len(ticks), rules, step)
+        step.frames += frames(
+            source=self.index,
+            timeline=self._timeline,
+            ticks=ticks,
+            previous=self.last_tick,
+            outcomes=missed,
+            judged=judged,
+            bikes=self._bikes,
+        )
+        self._clock.last_tick = int(ticks[-1])
+        if len(self._bikes) >= self._sweep_at:
+            self._sweep(int(ticks[-1]))
+
+    def _found(self, parts: Sequence[Fixes]) -> Fixes:
+        """Fixes in one piece, all with the slots of their bikes, which have rows."""
+        fixes = Fixes.concatenate(parts)
+        known = len(fixes.slot)
+        slots = self._bikes.slots(fixes.hash[known:], fixes.operator[known:], fixes.ids)
+        if known:  # by an early reduction, which keeps no ids
+            slots, fixes.ids = np.concatenate((fixes.slot, slots)), []
+        fixes.slot = slots
+        self._make_room(len(self._bikes))
+        return fixes
+
+    def _judge_all(self, fixes: Fixes, at: Indices, ticks: int, rules: _Rules, step: Step) -> Verdict:
+        """What became of all fixes, wave by wave; winner numbers are rows of the fixes, what is not judged is superseded."""
+        chosen, marks = newest(fixes.slot * ticks + at, fixes.ts, fixes.fit, fixes.marks)
+        fit = fixes.fit[chosen]
+        if not fit.all():
+            chosen, marks = chosen[fit], marks[fit]
+        verdict = Verdict.none(len(fixes), SUPERSEDED)
+        told = []
+        for wave in waves(fixes.slot[chosen]):
+            rows = chosen[wave]
+            one = self._judge(fixes, rows, marks[wave], rules)
+            verdict.outcome[rows], verdict.heard[rows] = one.outcome, one.heard
+            told.append(replace(one.told, winner=rows[one.told.winner]))
+        failed = np.flatnonzero(verdict.outcome == INTERNAL_ERROR)
+        step.refused += [(offset, OUTCOMES[INTERNAL_ERROR]) for offset in np.sort(fixes.offset[failed]).tolist()]
+        return replace(verdict, told=Told.concatenate(told)) if told else verdict
+
+    def _judge(self, fixes: Fixes, rows: Indices, marks: NDArray[np.uint8], rules: _Rules) -> Verdict:
+        """Judge winners of different bikes. State is written last, so that a failure leaves it as it was."""
+        slots = fixes.slot[rows]
+        bikes = self._rows.take(slots)
+        try:
+            verdict = judge(bikes, self._winners(fixes, rows, marks), rules.params, rules.borders.city_of)
+        except MemoryError:
+            raise
+        except Exception:
+            # A poisoned ping, or a bug of ours that one bike brings out: find the one, the others count.
+            if len(rows) == 1:
+                return Verdict.none(1, INTERNAL_ERROR)
+            return Verdict.concatenate([self._judge(fixes, rows[i : i + 1], marks[i : i + 1], rules) for i in range(len(rows))])
+        put(self._rows, slots, bikes)
+        return verdict
+
+    def _winners(self, fixes: Fixes, rows: Indices, marks: NDArray[np.uint8]) -> Winners:
+        return Winners(
+            ts=fixes.ts[rows],
+            lat=fixes.lat[rows],
+            lng=fixes.lng[rows],
+            accuracy=fixes.accuracy[rows],
+            state=fixes.state[rows],
+            vehicle=fixes.vehicle[rows],
+            rode=(marks & RODE) != 0,
+            touched=(marks & TOUCHED) != 0,
+            end=(fixes.tick[rows] + 1) * self._timeline.tick_ms,
+        )
+
+    def _no_outcomes(self, ticks: int) -> NDArray[np.int64]:
+        return np.zeros((ticks, len(self._timeline.operators) + 1, len(OUTCOMES)), dtype=np.int64)
+
+    # --- epochs and memory --------------------------------------------------------------------------------------------
+
+    def _at(self, epoch: int) -> _Rules:
+        """The rules of an epoch by its number."""
+        if epoch not in self._rules:
+            now = self._timeline.epochs[epoch]
+            allowed = [operator in now.operators for operator in self._timeline.operators]
+            number = {name: i + 1 for i, name in enumerate(self._timeline.cities)}
+            borders = _borders(tuple((number[city.name], city.boundary) for city in now.cities))
+            self._rules[epoch] = _Rules(now.bike, np.array([*allowed, False]), borders)
+        return self._rules[epoch]
+
+    def _move_borders(self, borders: Borders) -> None:
+        """Every place is in the city that the borders now in force say."""
+        bikes = self._rows[: len(self._bikes)]
+        bikes["place_city"] = borders.city_of(bikes["place_lat"], bikes["place_lng"])
+        self._borders = borders
+
+    def _make_room(self, bikes: int) -> None:
+        if bikes > len(self._rows):
+            more = max(int(len(self._rows) * (_GROWTH - 1)), bikes - len(self._rows))
+            self._rows = _with_room(self._rows, more)
+
+    def _remembered(self, tick: int) -> NDArray[np.bool_]:
+        """Bikes that are more than nothing to any tick after this one; bool (bikes,)."""
+        ts = self._rows["ts"][: len(self._bikes)]
+        epochs = self._timeline.epochs[max(self._timeline.index_at(tick), 0) :]
+        ttl = max(epoch.bike.ttl_ms for epoch in epochs)
+        remembered: NDArray[np.bool_] = (ts != 0) & ((tick + 1) * self._timeline.tick_ms - ts <= 2 * ttl)
+        return remembered
+
+    def _sweep(self, tick: int) -> None:
+        """Free the memory of bikes that would count as new anyway. Nothing is open now, so no slot is held elsewhere."""
+        keep = self._remembered(tick)
+        kept = int(keep.sum())
+        if kept < 0.9 * len(keep):
+            self._rows = _with_room(self._rows.take(np.flatnonzero(keep)), int(kept * (_GROWTH - 1)) + _LEAST_ROWS)
+            self._bikes.keep(keep)
+        self._sweep_at = max(_LEAST_ROWS, int(len(self._bikes) * _GROWTH))
+
+    # --- snapshots ----------------------------------------------------------------------------------------------------
+
+    def pack(self) -> Packed:
+        """The whole state at the end of `through`, without the open tick: numpy arrays and bytes by name."""
+        keep = self._remembered(self.through)
+        if keep.sum() < 0.75 * len(keep):
+            self._sweep_at = 0
+        clock = self._clock
+        resume = -1 if clock.resume_offset is None else clock.resume_offset
+        clocks = [clock.tick_ms, clock.through, clock.last_tick, resume, clock.resume_clock]
+        return {
+            "clock": np.array(clocks, dtype=np.int64),
+            "rows": self._rows.take(np.flatnonzero(keep)).view(np.int64).reshape(-1, _WORDS),
+            "operator": self._bikes.operators[keep],
+            "ids": self._bikes.packed_ids(keep),
+            "layout": _LAYOUT,
+            "operators": _names(self._timeline.operators),
+            "cities": _names(self._timeline.cities),
+            "vehicles": _names(VEHICLES),
+        }
+
+    @classmethod
+    def restore(cls, index: int, timeline: Timeline, packed: Mapping[str, NDArray[np.generic] | bytes]) -> Source:
+        """A source as packed, perhaps by a process that knew fewer epochs. Read the log on from `resume_offset`."""
+        source = cls(index, timeline)
+        if packed["layout"] != _LAYOUT or int(_array(packed, "clock")[0]) != timeline.tick_ms:
+            raise ValueError(
+                f"the state was packed with another layout of rows or tick than {timeline.tick_ms} ms; "
+                "start from a snapshot of this version, or without one"
+            )
+        _, through, last_tick, resume, clock = _array(packed, "clock").tolist()
+        source._clock = TickClock(
+            timeline.tick_ms,
+            now_ms=clock,
+            through=through,
+            last_tick=last_tick,
+            next_offset=None if resume < 0 else resume,
+        )
+        operator = _renumbered(packed["operators"], timeline.operators)[_array(packed, "operator")]
+        source._bikes = IdTable.of(operator.astype(np.int16), _bytes(packed, "ids"))
+        rows = np.ascontiguousarray(_array(packed, "rows"), dtype=np.int64)
+        source._rows = _with_room(rows.reshape(-1).view(BIKE), len(rows) // 8 + _LEAST_ROWS)
+        bikes = source._rows[: len(rows)]
+        bikes["city"] = np.append(0, _renumbered(packed["cities"], timeline.cities) + 1)[bikes["city"]]
+        bikes["vehicle"] = _renumbered(packed["vehicles"], VEHICLES)[bikes["vehicle"]]
+        source._sweep_at = max(_LEAST_ROWS, int(len(rows) * _GROWTH))
+        return source
+
+
+_LAYOUT = "\n".join(f"{name} {BIKE[name].str} {BIKE[name].shape}" for name in BIKE.names or ()).encode()
+
+
+def _with_room(rows: Rows, more: int) -> Rows:
+    """A copy of the rows with blank ones behind them."""
+    roomy = np.zeros(len(rows) + more, dtype=BIKE)
+    put(roomy, np.arange(len(rows)), rows)
+    return roomy
+
+
+def _names(names: Sequence[str]) -> bytes:
+    return "\n".join(names).encode()
+
+
+def _renumbered(packed: NDArray[np.generic] | bytes, names: Sequence[str]) -> Indices:
+    """New number of each packed name, int64."""
+    known = {name: i for i, name in enumerate(names)}
+    old = bytes(packed).decode().split("\n") if len(packed) else []
+    if unknown := [name for name in old if name not in known]:
+        raise ValueError(f"the state names {unknown}, which no epoch knows; keep every version of the configuration")
+    return np.array([known[name] for name in old], dtype=np.int64)
+
+
+def _array(packed: Mapping[str, NDArray[np.generic] | bytes], name: str) -> NDArray[np.int64]:
+    column = packed[name]
+    if isinstance(column, bytes):
+        raise ValueError(f"the packed state should hold an array under {name!r}, got bytes")
+    return column  # type: ignore[return-value]
+
+
+def _bytes(packed: Mapping[str, NDArray[np.generic] | bytes], name: str) -> bytes:
+    column = packed[name]
+    if not isinstance(column, bytes):
+        raise ValueError(f"the packed state should hold bytes under {name!r}, got an array")
+    return column
+
+
+@lru_cache(maxsize=16)
+def _borders(cities: tuple[tuple[int, Boundary], ...]) -> Borders:
+    """Made once for all partitions and for all epochs with the same boundaries."""
+    return Borders(cities)

@@ -1,0 +1,173 @@
+"""Files and environment -> `Settings`, or every problem at once, before anything connects."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from streams.settings.checks import check_cities, check_city, check_deployment, check_network, check_topics
+from streams.settings.deployment import ENV_PREFIX, SECRETS, Deployment
+from streams.settings.epochs import build_timeline
+from streams.settings.errors import environment_typos, translate
+from streams.settings.models import CityTable, NetworkTable
+from streams.settings.problems import Problem, configuration_error, nearest
+from streams.settings.values import FeedSettings, Settings, Topics
+
+TABLES = ("deployment", "network", "city")
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass
+class _Parts:
+    """What the files have given so far, and what is wrong with it."""
+
+    deployment: Deployment | None = None
+    network: NetworkTable | None = None
+    cities: list[CityTable] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)  # table -> the file that has it
+    city_tables: int = 0
+
+
+def load(*paths: Path | str) -> Settings:
+    """Read TOML files (each may hold [deployment], [network] and any number of [city]) and the environment.
+
+    Raises ConfigurationError with all problems. A city's relative paths are relative to its file.
+    """
+    parts = _Parts()
+    for path in paths:
+        _read_file(Path(path), parts)
+    return _finish(parts)
+
+
+def loads(text: str, *, folder: Path | None = None, name: str = "configuration") -> Settings:
+    """The same from TOML text; `folder` is where its relative paths begin."""
+    parts = _Parts()
+    _read_text(text, name, folder or Path(), parts)
+    return _finish(parts)
+
+
+def _read_file(path: Path, parts: _Parts) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        parts.problems.append(
+            Problem(str(path), f"cannot be read ({error.strerror})", "", "Give --config the path of a TOML file.")
+        )
+    except UnicodeDecodeError:
+        parts.problems.append(Problem(str(path), "is not UTF-8 text", "", "Give --config the path of a TOML file."))
+    else:
+        _read_text(text, str(path), path.parent, parts)
+
+
+def _read_text(text: str, file: str, folder: Path, parts: _Parts) -> None:
+    try:
+        tables = tomllib.loads(text, parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, ArithmeticError) as error:
+        parts.problems.append(Problem(file, f"is not TOML ({error})", "", "Repair it at the place that is named."))
+        return
+    for key, value in tables.items():
+        if key not in TABLES:
+            parts.problems.append(Problem(f"{file}: {key}", "is not a known table", "", nearest(key, TABLES)))
+        elif key == "city":
+            _read_cities(value, file, folder, parts)
+        elif key in parts.seen:
+            rule = f"is in {parts.seen[key]} too"
+            parts.problems.append(Problem(f"{file}: {key}", rule, "", "Keep one of the two."))
+        else:
+            parts.seen[key] = file
+            if key == "network":
+                parts.network = _validated(NetworkTable, value, file, "network", folder, parts)
+            else:
+                parts.deployment = _deployment(value, file, parts)
+
+
+def _read_cities(value: Any, file: str, folder: Path, parts: _Parts) -> None:
+    """[city] or several [[city]]."""
+    tables = value if isinstance(value, list) else [value]
+    for number, table in enumerate(tables, 1):
+        where = f"city[{number}]" if len(tables) > 1 else "city"
+        parts.city_tables += 1
+        city = _validated(CityTable, table, file, where, folder, parts)
+        if city:
+            parts.cities.append(city)
+            parts.problems += check_city(city, f"{file}: {where}")
+
+
+def _validated(model: type[_Model], value: Any, file: str, table: str, folder: Path, parts: _Parts) -> _Model | None:
+    try:
+        return model.model_validate(value, context=folder)
+    except ValidationError as error:
+        parts.problems += translate(error, file=file, table=table, model=model)
+        return None
+
+
+def _deployment(table: Any, file: str, parts: _Parts) -> Deployment | None:
+    if not isinstance(table, dict):
+        parts.problems.append(Problem(f"{file}: deployment", "must be a table", "", "Write [deployment]."))
+        return None
+    for key in SECRETS:
+        if table.pop(key, None) is not None:
+            variable = ENV_PREFIX + key.upper()
+            parts.problems.append(
+                Problem(f"{file}: deployment.{key}", "is a secret and must not stand in a file", "", f"Set {variable}.")
+            )
+    try:
+        return Deployment(**table)
+    except ValidationError as error:
+        parts.problems += translate(error, file=file, table="deployment", model=Deployment)
+        return None
+
+
+def _finish(parts: _Parts) -> Settings:
+    """Checks between the tables, then the values."""
+    parts.problems += environment_typos()
+    if "deployment" not in parts.seen:
+        parts.deployment = _deployment({}, "defaults", parts)
+    if parts.deployment:
+        parts.problems += check_deployment(parts.deployment)
+    if "network" not in parts.seen:
+        parts.problems.append(
+            Problem("network", "is missing", "", "Give --config a file with a [network] table; see examples/city.toml.")
+        )
+    if not parts.city_tables:
+        parts.problems.append(
+            Problem("city", "is missing", "", "Give --config a file with a [city] table; see examples/city.toml.")
+        )
+    if parts.network:
+        parts.problems += check_network(parts.network, f"{parts.seen['network']}: network")
+        parts.problems += check_cities(parts.cities, parts.network)
+    if parts.problems or not parts.network or not parts.deployment:
+        raise configuration_error(parts.problems)
+    settings = _build(parts.deployment, parts.network, parts.cities)
+    problems = list(check_topics(settings))
+    if problems:
+        raise configuration_error(problems)
+    return settings
+
+
+def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable]) -> Settings:
+    feeds = tuple(
+        FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions)
+        for feed in sorted(network.feeds, key=lambda feed: feed.topic)
+    )
+    sources = tuple(_sources(feeds))
+    return Settings(
+        deployment=deployment,
+        timeline=build_timeline(network, cities, feeds, sources),
+        feeds=feeds,
+        sources=sources,
+        facts_partition={city.name: city.partition for city in cities},
+        city_partitions=max(city.partition for city in cities) + 1,
+        topics=Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern),
+    )
+
+
+def _sources(feeds: Iterable[FeedSettings]) -> list[tuple[str, int]]:
+    return sorted((feed.topic, partition) for feed in feeds for partition in range(feed.partitions))

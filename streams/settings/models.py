@@ -1,0 +1,188 @@
+"""The `[network]` and `[city]` tables as they stand in files. Defaults are those of `geo.params`, written once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+
+from geo import params
+from streams.settings.boundary import Boundary, parse_boundary
+from streams.settings.problems import RefusedError
+from streams.settings.scalars import (
+    DurationMs,
+    Identifier,
+    InstantMs,
+    Millimetres,
+    MillimetresPerSecond,
+    Name,
+    PositiveDurationMs,
+    Ratio,
+    Text,
+    TimeZone,
+    positive,
+)
+
+_BIKE = params.BikeParams()
+_RULE = params.Rule("", "", "", Fraction(0), "")
+
+
+class Table(BaseModel):
+    """A table of a file: unknown keys are errors, nothing is guessed from a value of another type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+def _tuple(value: object) -> object:
+    """TOML knows only lists; frozen values hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _names(value: object) -> object:
+    if isinstance(value, list) and len(set(map(str, value))) != len(value):
+        raise RefusedError("must not name one twice", "Remove the second one.")
+    return _tuple(value)
+
+
+def _per_hectare(value: object) -> str:
+    """Kept as it was written: alerts print it."""
+    number = positive(value)
+    return value if isinstance(value, str) else str(number)
+
+
+def _boundary(value: object, info: ValidationInfo) -> Boundary:
+    folder = info.context
+    return parse_boundary(value, folder if isinstance(folder, Path) else Path())
+
+
+Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
+
+
+class FeedTable(Table):
+    topic: Name = Field(description="Name of the Kafka topic.")
+    operator: Name | None = Field(None, description="The operator whose feed this is.")
+    gateway: bool = Field(False, description="true: a trusted gateway writes it, and the payload names the operator.")
+    coordinates: Literal["wgs84", "gcj02", "bd09"] = Field("wgs84", description="wgs84, gcj02 or bd09.")
+    format: Literal["json"] = Field("json", description='"json": a ping per record.')
+    partitions: int = Field(ge=1, le=1024, description="Number of partitions of the topic, 1 to 1024.")
+
+    @model_validator(mode="after")
+    def _one_owner(self) -> Self:
+        if self.gateway is (self.operator is not None):
+            raise RefusedError(
+                "must have either an operator or gateway = true",
+                'Write operator = "name" for a feed of one operator, gateway = true for one whose pings name theirs.',
+            )
+        return self
+
+
+class NetworkVersion(Table):
+    """What may change with time. None: as in the version before."""
+
+    effective_from: InstantMs = Field(description="When it comes into force, RFC 3339.")
+    operators: Names | None = Field(None, description="Allowed operators.")
+    silent_after: dict[Name, PositiveDurationMs] | None = Field(None, description="By operator, see [network].")
+    ttl: PositiveDurationMs | None = Field(None, description='A duration like "5h".')
+    future: DurationMs | None = Field(None, description='A duration like "60s".')
+    max_accuracy_m: Millimetres | None = Field(None, description="Metres.")
+    max_speed_m_s: MillimetresPerSecond | None = Field(None, description="Metres a second.")
+
+
+class NetworkTable(Table):
+    tick: Annotated[PositiveDurationMs, Field(ge=100, le=60_000)] = Field(
+        5_000, description='A duration from "100ms" to "60s".'
+    )
+    operators: Names = Field(description='Allowed operators, like ["amber", "cobalt"].')
+    silent_after: dict[Name, PositiveDurationMs] = Field(
+        default_factory=dict, description='Table of durations by operator, like { amber = "30m" }.'
+    )
+    ttl: PositiveDurationMs = Field(_BIKE.ttl_ms, description='A duration like "5h".')
+    future: DurationMs = Field(_BIKE.future_ms, description='A duration like "60s".')
+    max_accuracy_m: Millimetres = Field(_BIKE.max_accuracy_mm, description="Metres.")
+    max_speed_m_s: MillimetresPerSecond = Field(_BIKE.max_speed_mm_s, description="Metres a second.")
+    feeds: Annotated[tuple[FeedTable, ...], BeforeValidator(_tuple), Field(min_length=1)] = Field(
+        description="One [[network.feeds]] for each input topic."
+    )
+    versions: Annotated[tuple[NetworkVersion, ...], BeforeValidator(_tuple)] = Field(
+        (), description="[[network.versions]] in order of time."
+    )
+
+
+class RuleTable(Table):
+    id: Identifier = Field(description="Id of the rule, part of the ids of its alerts.")
+    policy: Identifier | None = Field(None, description="Id of the policy that it belongs to; left out: the city's name.")
+    name: Text = Field(description="What people read in the alert.")
+    per_hectare: Annotated[str, BeforeValidator(_per_hectare)] = Field(
+        description="Most bikes of each operator per hectare of a cell."
+    )
+    resolution: int = Field(_RULE.resolution, ge=5, le=12, description="H3 resolution of the cells, 5 to 12.")
+    clear_ratio: Ratio = Field(_RULE.clear_ratio, description="A share like 0.8.")
+    target_ratio: Ratio = Field(_RULE.target_ratio, description="A share like 0.6.")
+    for_: DurationMs = Field(_RULE.for_ms, alias="for", description='A duration like "60s".')
+    keep_firing_for: DurationMs = Field(_RULE.keep_firing_for_ms, description='A duration like "5m".')
+    cooldown: DurationMs = Field(_RULE.cooldown_ms, description='A duration like "10m".')
+    update_interval: DurationMs = Field(_RULE.update_interval_ms, description='A duration like "60s".')
+    respond_within: DurationMs = Field(_RULE.respond_within_ms, description='A duration like "15m".')
+    resolve_within: DurationMs = Field(_RULE.resolve_within_ms, description='A duration like "1h".')
+    bikes_cap: int = Field(_RULE.bikes_cap, ge=0, le=1000, description="Most bikes that an alert lists, 0 to 1000.")
+
+    @model_validator(mode="after")
+    def _target_clears(self) -> Self:
+        if self.target_ratio > self.clear_ratio:
+            raise RefusedError(
+                "must have target_ratio at most clear_ratio",
+                "Lower target_ratio: work that reaches the target would otherwise not clear the alert.",
+            )
+        if self.policy == "built-in":
+            raise RefusedError('must not use the policy "built-in"', "Rename it: that one is ours.")
+        return self
+
+    def value(self, city: str) -> params.Rule:
+        """The rule as the core knows it."""
+        return params.Rule(
+            policy_id=self.policy or city,
+            rule_id=self.id,
+            name=self.name,
+            per_hectare=Fraction(Decimal(self.per_hectare)),
+            per_hectare_text=self.per_hectare,
+            resolution=self.resolution,
+            clear_ratio=self.clear_ratio,
+            target_ratio=self.target_ratio,
+            for_ms=self.for_,
+            keep_firing_for_ms=self.keep_firing_for,
+            cooldown_ms=self.cooldown,
+            update_interval_ms=self.update_interval,
+            respond_within_ms=self.respond_within,
+            resolve_within_ms=self.resolve_within,
+            bikes_cap=self.bikes_cap,
+        )
+
+
+Rules = Annotated[tuple[RuleTable, ...], BeforeValidator(_tuple)]
+BoundaryValue = Annotated[Boundary, BeforeValidator(_boundary)]
+
+
+class CityVersion(Table):
+    """What may change with time. None: as in the version before. A list of rules replaces the whole list."""
+
+    effective_from: InstantMs = Field(description="When it comes into force, RFC 3339.")
+    time_zone: TimeZone | None = Field(None, description="Name of the IANA database.")
+    boundary: BoundaryValue | None = Field(None, description="See [city].")
+    operators: Names | None = Field(None, description="See [city].")
+    rules: Rules | None = Field(None, description="[[city.versions.rules]], all of them.")
+
+
+class CityTable(Table):
+    name: Name = Field(description="Name of the city.")
+    time_zone: TimeZone = Field(description="Name of the IANA database, like Asia/Shanghai.")
+    effective_from: InstantMs | None = Field(None, description="When the city begins, RFC 3339; left out: it always was.")
+    partition: int = Field(0, ge=0, le=1023, description="Its partition of city.facts and of all output topics.")
+    boundary: BoundaryValue = Field(description="A box, a GeoJSON geometry or a file.")
+    operators: Names | None = Field(None, description="Operators whose silence is watched; left out: all allowed ones.")
+    rules: Rules = Field((), description="One [[city.rules]] for each rule.")
+    versions: Annotated[tuple[CityVersion, ...], BeforeValidator(_tuple)] = Field(
+        (), description="[[city.versions]] in order of time."
+    )

@@ -1,0 +1,87 @@
+"""The finished configuration as frozen values: what the rest of the program is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from geo.params import Timeline
+from streams.settings.deployment import Deployment
+
+Coordinates = Literal["wgs84", "gcj02", "bd09"]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSettings:
+    """One input topic of bikes. operator: whose it is; None: a trusted gateway's, the payload names the operator."""
+
+    topic: str
+    operator: str | None
+    coordinates: Coordinates
+    format: Literal["json"]
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of all topics that are ours. Only names from the configuration ever become part of one."""
+
+    prefix: str
+    app_id: str
+    changelog_pattern: str
+
+    @property
+    def facts(self) -> str:
+        return f"{self.prefix}city.facts"
+
+    @property
+    def progress(self) -> str:
+        return f"{self.prefix}city.progress"
+
+    @property
+    def alerts(self) -> str:
+        return f"{self.prefix}alerts"
+
+    @property
+    def alerts_open(self) -> str:
+        return f"{self.prefix}alerts.open"
+
+    @property
+    def density(self) -> str:
+        return f"{self.prefix}cell.density"
+
+    @property
+    def quarantine(self) -> str:
+        return f"{self.prefix}quarantine"
+
+    def operator_topic(self, operator: str) -> str:
+        """Where an operator reads its own alerts. `operator` must be a configured name, never one from a message."""
+        return f"{self.prefix}alerts.{operator}"
+
+    def changelog(self, topic: str) -> str:
+        """Where snapshots of the partitions of `topic` (an input topic, or `facts` for the cities) are kept."""
+        return self.changelog_pattern.format(prefix=self.prefix, app_id=self.app_id, topic=topic)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that was configured.
+
+    feeds: by topic name. sources: every (topic, partition) of every input topic, sorted; a source's index in it is its
+    number in frames. city_partitions: partitions of city.facts and of every output topic. facts_partition: by city.
+    """
+
+    deployment: Deployment
+    timeline: Timeline
+    feeds: tuple[FeedSettings, ...]
+    sources: tuple[tuple[str, int], ...]
+    facts_partition: Mapping[str, int]
+    city_partitions: int
+    topics: Topics
+
+    @cached_property
+    def feed_of(self) -> Mapping[str, FeedSettings]:
+        """Feeds by topic."""
+        return {feed.topic: feed for feed in self.feeds}
