@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
@@ -71,18 +71,18 @@ class Heading:
     tick: int
     tick_ms: int
     sequence: int
+    episode_id: str = field(init=False)
 
-    @property
-    def episode_id(self) -> str:
-        return episode_id(self.city, self.rule, self.area, self.operator, self.opened)
+    def __post_init__(self) -> None:
+        episode = episode_id(self.city, self.rule, self.area, self.operator, self.opened)
+        object.__setattr__(self, "episode_id", episode)
 
     def fields(self) -> dict[str, object]:
         """The part of a body that every kind of alert has."""
-        episode = self.episode_id
         return {
             "schema": SCHEMA,
-            "event_id": f"{episode}/{self.sequence}",
-            "episode_id": episode,
+            "event_id": f"{self.episode_id}/{self.sequence}",
+            "episode_id": self.episode_id,
             "sequence": self.sequence,
             "kind": self.kind,
             "state": self.state,
@@ -95,7 +95,6 @@ class Heading:
 
     def event(self, body: bytes) -> Event:
         """The event that has this body."""
-        episode = self.episode_id
         return Event(
             city=self.city,
             operator=self.operator,
@@ -103,8 +102,8 @@ class Heading:
             time_ms=end_of(self.tick, self.tick_ms),
             kind=self.kind,
             state=self.state,
-            episode_id=episode,
-            event_id=f"{episode}/{self.sequence}",
+            episode_id=self.episode_id,
+            event_id=f"{self.episode_id}/{self.sequence}",
             sequence=self.sequence,
             area=self.area,
             rule=self.rule,
@@ -195,7 +194,12 @@ def overcrowded_body(heading: Heading, rule: Rule, area: Area, found: Finding) -
         "links": found.links,
         "count_all_operators": found.count_all_operators,
     }
-    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return encode(body)
+
+
+def encode(body: dict[str, Any]) -> bytes:
+    """The one encoding of bodies. Copied, because orjson's results hold on to the buffer (4 KB at least) that they grew in."""
+    return bytes(memoryview(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)))
 
 
 def feed_silent_body(heading: Heading, threshold_ms: int, cleared_by: str | None) -> bytes:
@@ -218,7 +222,7 @@ def feed_silent_body(heading: Heading, threshold_ms: int, cleared_by: str | None
         "cleared_by": cleared_by,
         **dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links", "count_all_operators")),
     }
-    return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return encode(body)
 
 
 def _rule(rule: Rule, maximum: int) -> dict[str, object]:

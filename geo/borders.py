@@ -19,7 +19,9 @@ Boundary = tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
 _PAGE_BITS = 6
 _STEP_BITS = 3  # a page is refined in two steps of 8 x 8
 _FINEST_BITS = 13
-_MOST_PAGES = 2**20
+_MOST_PAGES = 2**20  # of the index
+_MOST_TRIED = 2**15  # pages that may hold something of a city
+_MOST_CROSSED = 1024  # pages with cells of their own, 8 KiB each
 _MARGIN = 16  # units of 1e-7 degree: far above the rounding of any predicate, far below a cell
 _CROSSED = -1
 
@@ -71,26 +73,34 @@ class Borders:
         return city
 
     def _lay_out(self) -> None:
-        """Choose the size of cells, and fill the pages."""
-        west, south, east, north = (int(edge) for edge in shapely.total_bounds(self._polygons))
+        """Fill the pages; the cells are as small as memory and the time for this allow."""
+        bounds = shapely.bounds(self._polygons).astype(np.int64)  # west, south, east, north
         self._bits = _FINEST_BITS
-        while ((north - south) >> self._page_bits) * ((east - west) >> self._page_bits) > _MOST_PAGES:
+        while not self._try_out(bounds):
             self._bits += 1
+
+    def _try_out(self, bounds: NDArray[np.int64]) -> bool:
         side = 1 << self._page_bits
-        self._south, self._west = south - side - 2 * _MARGIN, west - side - 2 * _MARGIN
-        rows, columns = (north - self._south >> self._page_bits) + 2, (east - self._west >> self._page_bits) + 2
-        self._index = np.zeros((rows, columns), dtype=np.int64)
-        pages = [np.zeros(1 << 2 * _PAGE_BITS, dtype=np.int16)]
-        state = self._index.reshape(-1)
-        corner_y, corner_x = np.divmod(np.arange(rows * columns), columns)
-        cities = self._classify(self._south + corner_y * side, self._west + corner_x * side, side)
-        for number in np.unique(cities[cities > 0]).tolist():
-            state[cities == number] = len(pages)
-            pages.append(np.full(1 << 2 * _PAGE_BITS, number, dtype=np.int16))
-        crossed = np.flatnonzero(cities == _CROSSED)
-        state[crossed] = np.arange(len(pages), len(pages) + len(crossed))
-        fine = self._refine(self._south + corner_y[crossed] * side, self._west + corner_x[crossed] * side)
-        self._pages = np.concatenate((*pages, fine.reshape(-1)))
+        self._west, self._south = (bounds[:, :2].min(axis=0) - side - 2 * _MARGIN).tolist()
+        x, y = bounds[:, ::2] - self._west >> self._page_bits, bounds[:, 1::2] - self._south >> self._page_bits
+        rows, columns = int(y.max()) + 2, int(x.max()) + 2
+        spans = [(range(y0, y1 + 1), range(x0, x1 + 1)) for (y0, y1), (x0, x1) in zip(y.tolist(), x.tolist(), strict=True)]
+        if rows * columns > _MOST_PAGES or sum(len(ys) * len(xs) for ys, xs in spans) > _MOST_TRIED:
+            return False
+        tried = np.unique(np.concatenate([np.add.outer(np.array(ys) * columns, np.array(xs)).reshape(-1) for ys, xs in spans]))
+        south, west = self._south + tried // columns * side, self._west + tried % columns * side
+        city = self._classify(south, west, side)
+        crossed = city == _CROSSED
+        if crossed.sum() > _MOST_CROSSED:
+            return False
+        numbers = np.unique(city[~crossed])
+        index = np.zeros(rows * columns, dtype=np.int64)  # page 0 lies outside of all
+        index[tried[~crossed]] = np.searchsorted(numbers, city[~crossed]) + 1
+        index[tried[crossed]] = np.arange(crossed.sum()) + len(numbers) + 1
+        whole = np.repeat(np.append(0, numbers).astype(np.int16), 1 << 2 * _PAGE_BITS)
+        self._index = index.reshape(rows, columns)
+        self._pages = np.concatenate((whole, self._refine(south[crossed], west[crossed]).reshape(-1)))
+        return True
 
     @property
     def _page_bits(self) -> int:

@@ -42,7 +42,8 @@ def cells_of(lat: NDArray[np.int32], lng: NDArray[np.int32], resolution: int) ->
 
 def area_e4(cell: int) -> int:
     """Size of a cell in 1e-4 ha (square metres), an integer so that thresholds are exact."""
-    return round(h3.cell_area(cell, "km^2") * 100 * 10_000)
+    km2: float = h3.cell_area(cell, "km^2")
+    return round(km2 * 100 * 10_000)
 
 
 def least_area_e4(resolution: int) -> int:

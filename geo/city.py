@@ -37,7 +37,8 @@ class CityState:
         operators = len(timeline.operators)
         self.name, self.timeline = name, timeline
         self.done = -1
-        self.begun = False  # before the first tick at which any source has a record nothing happens
+        self.begun = False  # nothing happens before the first tick at which any source has a record, and the city exists
+        self._born = min((e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities]), default=NEVER)
         self.epoch_index = -1
         self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
         self.silence = Silence(operators, timeline.tick_ms, 0)
@@ -53,9 +54,10 @@ class CityState:
         """
         events: list[Event] = []
         for tick, sections in ticks:
-            self._begin(tick)
-            events += self._pass_deadlines(tick - 1)
-            events += self._work(tick, sections)
+            if tick >= self._born:
+                self._begin(tick)
+                events += self._pass_deadlines(tick - 1)
+                events += self._work(tick, sections)
         events += self._pass_deadlines(through)
         self.done = max(self.done, through)
         return events

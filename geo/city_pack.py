@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from geo.counts import NOWHERE, Counts
 from geo.episodes import Episode, Phase
 from geo.outages import ALL_OPERATORS, Outage
-from geo.roster import Roster
+from geo.roster import ROW, Roster
 from geo.silence import Packed, Silence
 from geo.watch import Watch
 
@@ -47,6 +47,8 @@ def pack(city: CityState) -> Packed:
     packed["city"] = orjson.dumps(
         {
             "name": city.name,
+            "layout": ROW.descr,
+            "tick_ms": city.timeline.tick_ms,
             "done": city.done,
             "begun": city.begun,
             "operators": city.timeline.operators,
@@ -60,6 +62,7 @@ def pack(city: CityState) -> Packed:
 def restore(city: CityState, packed: Packed) -> None:
     """Give a new city the state that was packed."""
     head = orjson.loads(_bytes(packed, "city"))
+    _refuse_a_stranger(city, head)
     city.done = head["done"]
     if not head["begun"]:
         return
@@ -81,6 +84,14 @@ def restore(city: CityState, packed: Packed) -> None:
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
         city.outages.open[outage.operator] = outage
+
+
+def _refuse_a_stranger(city: CityState, head: dict[str, Any]) -> None:
+    if head["layout"] != [list(field) for field in ROW.descr]:
+        raise ValueError("the state was made by another version of the program; read the log again from its start")
+    for what, packed, now in (("city", head["name"], city.name), ("tick_ms", head["tick_ms"], city.timeline.tick_ms)):
+        if packed != now:
+            raise ValueError(f"the state is of another log: its {what} is {packed}, the configuration says {now}")
 
 
 def _operators_now(city: CityState, names: list[str]) -> NDArray[np.int64]:
@@ -139,7 +150,8 @@ def _pack_outages(outages: list[Outage]) -> Packed:
 
 def _unpack_outages(packed: Packed) -> list[Outage]:
     rows = _array(packed, "numbers").tolist()
-    return [Outage(*row, body=body) for row, body in zip(rows, _split(packed), strict=True)]
+    columns = [dict(zip(_OUTAGE, row, strict=True)) for row in rows]
+    return [Outage(**numbers, body=body) for numbers, body in zip(columns, _split(packed), strict=True)]
 
 
 def _join(texts: list[bytes]) -> Packed:

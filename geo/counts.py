@@ -139,7 +139,8 @@ class Counts:
         """Bikes of all operators (0 to operators - 1) in n cells: int64 (n,)."""
         everyone = np.tile(np.arange(operators, dtype=np.int16), len(cells))
         slots = self.find(np.repeat(cells, operators), everyone)
-        return np.where(slots >= 0, self.count[slots], 0).reshape(len(cells), operators).sum(axis=1, dtype=np.int64)
+        counts = np.where(slots >= 0, self.count[slots], 0).reshape(len(cells), operators)
+        return np.asarray(counts.sum(axis=1), np.int64)
 
     def wasted(self) -> bool:
         """Whether most pairs stand empty, so that compaction pays. Looks only when a quarter more than last time exist."""

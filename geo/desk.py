@@ -19,7 +19,7 @@ from geo.alert import (
     map_links,
     overcrowded_body,
 )
-from geo.cells import cell_area, name_of
+from geo.cells import Area, cell_area, name_of
 from geo.episodes import Episode
 from geo.outages import ALL_OPERATORS, Outage, Outages, OutageVerdict
 from geo.params import Timeline
@@ -27,6 +27,10 @@ from geo.roster import Roster
 from geo.watch import Verdict, Watch
 
 FEED_SILENT_RULE = (BUILT_IN, FEED_SILENT)
+
+Links = dict[str, str]
+
+MANY_PLACES = 10_000
 
 
 class Desk:
@@ -36,6 +40,7 @@ class Desk:
         self._city = city
         self._tick_ms = timeline.tick_ms
         self._operators = timeline.operators
+        self._places: dict[int, tuple[Area, Links]] = {}  # of cells told of lately; their outlines are dear
 
     def outages(self, verdicts: Sequence[OutageVerdict]) -> list[Event]:
         """Events on silence, in the order of the verdicts."""
@@ -55,10 +60,9 @@ class Desk:
         listed = roster.listing(resolution, wanted) if wanted else {}
         cells = watch.counts.cells[[verdict.pair for verdict in verdicts]]
         everywhere = watch.counts.everywhere(cells, len(self._operators)).tolist()
-        areas = [cell_area(cell) for cell in cells.tolist()]
-        links = map_links([area.centroid for area in areas])
+        places = self._places_of(cells.tolist())
         events = []
-        for verdict, area, everyone, link in zip(verdicts, areas, everywhere, links, strict=True):
+        for verdict, (area, links), everyone in zip(verdicts, places, everywhere, strict=True):
             heading = self._of_episode(watch, verdict.pair, verdict.episode, verdict.state)
             found = Finding(
                 severity=verdict.episode.severity,
@@ -67,7 +71,7 @@ class Desk:
                 excess=verdict.excess,
                 count_all_operators=everyone,
                 bikes=listed.get(verdict.pair, ()),
-                links=link,
+                links=links,
                 cleared_by=verdict.cleared_by,
             )
             body = overcrowded_body(heading, watch.rule, area, found)
@@ -84,6 +88,16 @@ class Desk:
                 episode = watch.episodes[pair]
                 state = RAISED if episode.sequence == 1 else UPDATED
                 yield self._of_episode(watch, pair, episode, state).event(episode.body)
+
+    def _places_of(self, cells: list[int]) -> list[tuple[Area, Links]]:
+        """Outline and map links of cells; those not told of lately are computed at one go."""
+        new = [cell_area(cell) for cell in set(cells) - self._places.keys()]
+        if len(new) + len(self._places) > MANY_PLACES:
+            self._places.clear()
+            new = [cell_area(cell) for cell in set(cells)]
+        links = map_links([area.centroid for area in new]) if new else []
+        self._places.update((int(area.id, 16), place) for area, place in zip(new, zip(new, links, strict=True), strict=True))
+        return [self._places[cell] for cell in cells]
 
     def _of_outage(self, outage: Outage, state: str) -> Heading:
         return Heading(

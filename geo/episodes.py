@@ -50,20 +50,20 @@ class Moment(NamedTuple):
     tick: int
     tick_ms: int
     spoken: int
-    count: int
+    bikes: int
     limits: Limits
 
     @property
     def over(self) -> bool:
-        return self.count > self.limits.maximum
+        return self.bikes > self.limits.maximum
 
     @property
     def below(self) -> bool:
-        return self.count < self.limits.clear
+        return self.bikes < self.limits.clear
 
     @property
     def excess(self) -> int:
-        return max(0, self.count - self.limits.target)
+        return max(0, self.bikes - self.limits.target)
 
     def after(self, duration_ms: int) -> int:
         """The first tick by which so much time has passed."""
@@ -100,7 +100,7 @@ class Episode:
         if state is not None:
             self.tell(now.tick)
         if state in (RAISED, UPDATED):
-            self.excess, self.severity = now.excess, severity_of(now.count, now.limits.maximum)
+            self.excess, self.severity = now.excess, severity_of(now.bikes, now.limits.maximum)
         return state
 
     def next(self, rule: Rule, now: Moment) -> int:

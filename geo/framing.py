@@ -8,11 +8,11 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.bike import Told, Verdict
 from geo.frame import Facts, Frame, Section
 from geo.idtable import IdTable
 from geo.params import Timeline
 from geo.records import Fixes
+from geo.rows import Told, Verdict
 
 Indices = NDArray[np.int64]
 

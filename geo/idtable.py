@@ -7,6 +7,7 @@ process, so it is never written down: only slots that nothing outside may depend
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,6 +41,10 @@ class IdTable:
     def operators(self) -> NDArray[np.int16]:
         """int16 (n,): operator by slot."""
         return self._operators[: self._n]
+
+    def memory(self) -> int:
+        """Bytes taken."""
+        return self._table.nbytes + self._ends.nbytes + self._operators.nbytes + sys.getsizeof(self._arena)
 
     def slots(self, hashes: NDArray[np.int64], operators: NDArray[np.int16], ids: Sequence[str]) -> Slots:
         """The slots of n bikes, int64 (n,); those not seen before get the next free ones. hashes: as `hashes_of` gives."""

@@ -17,7 +17,7 @@ from geo.alert import Bike
 from geo.counts import NOWHERE
 from geo.counts import Slots as Pairs
 from geo.frame import Section
-from geo.idtable import IdTable
+from geo.idtable import IdTable, hashes_of
 from geo.states import NO_VEHICLE, NON_OPERATIONAL, RESERVED, STATES, VEHICLES
 
 Slots = NDArray[np.int64]
@@ -118,7 +118,7 @@ class Roster:
 
     def spoken(self, slots: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
         """h of these bikes: int64 (n,)."""
-        return self._words[slots, _SPOKEN]
+        return np.asarray(self._words[slots, _SPOKEN])
 
     def take(self, slots: Slots) -> Rows:
         """Copies of rows: ROW (n,)."""
@@ -127,7 +127,7 @@ class Roster:
     def apply(self, told: Told) -> Change:
         """Take in what is newer than what is held. The rows told carry their own h; it never falls."""
         known = len(self._ids)
-        slots = self._ids.slots(told.operator, told.ids)
+        slots = self._ids.slots(hashes_of(told.operator, told.ids), told.operator, told.ids)
         self._empty += len(self._ids) - known
         self._fit()
         newest = _newest(slots, told.rows)

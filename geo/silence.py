@@ -116,9 +116,8 @@ class Silence:
 
     def pack(self) -> Packed:
         """The state, one row per operator; overrides and thresholds come from the configuration."""
-        return {"first": np.array([self.first, self.now], np.int64)} | {
-            name: np.array(getattr(self, name)) for name in _COLUMNS
-        }
+        packed: Packed = {name: np.array(getattr(self, name)) for name in _COLUMNS}
+        return packed | {"first": np.array([self.first, self.now], np.int64)}
 
     @classmethod
     def restore(cls, packed: Packed, tick_ms: int, index: NDArray[np.int64], operators: int) -> Silence:

@@ -17,14 +17,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.bike import BIKE, Rows, Told, Verdict, Winners, judge, put
+from geo.bike import judge
 from geo.borders import Borders, Boundary
 from geo.frame import OUTCOMES, Frame
 from geo.framing import frames
 from geo.idtable import IdTable
+from geo.packing import Packed, pack_bikes, pack_clock, unpack_bikes, unpack_clock, with_room
 from geo.params import BikeParams, Timeline
 from geo.records import RODE, SUPERSEDED, TOUCHED, Fixes, Records, Screened, screen, waves
-from geo.states import VEHICLES
+from geo.rows import BIKE, Told, Verdict, Winners, put
 from geo.ticks import TickClock, newest
 
 __all__ = ["Records", "Source", "Step"]
@@ -34,12 +35,10 @@ INTERNAL_ERROR = OUTCOMES.index("internal_error")
 REDUCE_AT = 200_000
 """Records of one open tick that are kept as they came; beyond, only the newest of each bike."""
 
-_WORDS = BIKE.itemsize // 8
 _LEAST_ROWS = 1024
 _GROWTH = 1.25
 
 Indices = NDArray[np.int64]
-Packed = dict[str, NDArray[np.generic] | bytes]
 
 
 @dataclass(slots=True)
@@ -100,6 +99,10 @@ class Source:
     def bikes(self) -> int:
         """How many bikes are in memory."""
         return len(self._bikes)
+
+    def memory(self) -> int:
+        """Bytes that the bikes take, ids and all, without the open tick."""
+        return self._rows.nbytes + self._bikes.memory()
 
     # --- records in ---------------------------------------------------------------------------------------------------
 
@@ -281,7 +284,7 @@ class Source:
     def _make_room(self, bikes: int) -> None:
         if bikes > len(self._rows):
             more = max(int(len(self._rows) * (_GROWTH - 1)), bikes - len(self._rows))
-            self._rows = _with_room(self._rows, more)
+            self._rows = with_room(self._rows, more)
 
     def _remembered(self, tick: int) -> NDArray[np.bool_]:
         """Bikes that are more than nothing to any tick after this one; bool (bikes,)."""
@@ -296,7 +299,7 @@ class Source:
         keep = self._remembered(tick)
         kept = int(keep.sum())
         if kept < 0.9 * len(keep):
-            self._rows = _with_room(self._rows.take(np.flatnonzero(keep)), int(kept * (_GROWTH - 1)) + _LEAST_ROWS)
+            self._rows = with_room(self._rows.take(np.flatnonzero(keep)), int(kept * (_GROWTH - 1)) + _LEAST_ROWS)
             self._bikes.keep(keep)
         self._sweep_at = max(_LEAST_ROWS, int(len(self._bikes) * _GROWTH))
 
@@ -306,84 +309,17 @@ class Source:
         """The whole state at the end of `through`, without the open tick: numpy arrays and bytes by name."""
         keep = self._remembered(self.through)
         if keep.sum() < 0.75 * len(keep):
-            self._sweep_at = 0
-        clock = self._clock
-        resume = -1 if clock.resume_offset is None else clock.resume_offset
-        clocks = [clock.tick_ms, clock.through, clock.last_tick, resume, clock.resume_clock]
-        return {
-            "clock": np.array(clocks, dtype=np.int64),
-            "rows": self._rows.take(np.flatnonzero(keep)).view(np.int64).reshape(-1, _WORDS),
-            "operator": self._bikes.operators[keep],
-            "ids": self._bikes.packed_ids(keep),
-            "layout": _LAYOUT,
-            "operators": _names(self._timeline.operators),
-            "cities": _names(self._timeline.cities),
-            "vehicles": _names(VEHICLES),
-        }
+            self._sweep_at = 0  # much is forgotten: the next close frees it
+        return {**pack_clock(self._clock), **pack_bikes(self._bikes, self._rows, keep, self._timeline)}
 
     @classmethod
     def restore(cls, index: int, timeline: Timeline, packed: Mapping[str, NDArray[np.generic] | bytes]) -> Source:
         """A source as packed, perhaps by a process that knew fewer epochs. Read the log on from `resume_offset`."""
         source = cls(index, timeline)
-        if packed["layout"] != _LAYOUT or int(_array(packed, "clock")[0]) != timeline.tick_ms:
-            raise ValueError(
-                f"the state was packed with another layout of rows or tick than {timeline.tick_ms} ms; "
-                "start from a snapshot of this version, or without one"
-            )
-        _, through, last_tick, resume, clock = _array(packed, "clock").tolist()
-        source._clock = TickClock(
-            timeline.tick_ms,
-            now_ms=clock,
-            through=through,
-            last_tick=last_tick,
-            next_offset=None if resume < 0 else resume,
-        )
-        operator = _renumbered(packed["operators"], timeline.operators)[_array(packed, "operator")]
-        source._bikes = IdTable.of(operator.astype(np.int16), _bytes(packed, "ids"))
-        rows = np.ascontiguousarray(_array(packed, "rows"), dtype=np.int64)
-        source._rows = _with_room(rows.reshape(-1).view(BIKE), len(rows) // 8 + _LEAST_ROWS)
-        bikes = source._rows[: len(rows)]
-        bikes["city"] = np.append(0, _renumbered(packed["cities"], timeline.cities) + 1)[bikes["city"]]
-        bikes["vehicle"] = _renumbered(packed["vehicles"], VEHICLES)[bikes["vehicle"]]
-        source._sweep_at = max(_LEAST_ROWS, int(len(rows) * _GROWTH))
+        source._clock = unpack_clock(packed, timeline.tick_ms)
+        source._bikes, source._rows = unpack_bikes(packed, timeline)
+        source._sweep_at = max(_LEAST_ROWS, int(len(source._bikes) * _GROWTH))
         return source
-
-
-_LAYOUT = "\n".join(f"{name} {BIKE[name].str} {BIKE[name].shape}" for name in BIKE.names or ()).encode()
-
-
-def _with_room(rows: Rows, more: int) -> Rows:
-    """A copy of the rows with blank ones behind them."""
-    roomy = np.zeros(len(rows) + more, dtype=BIKE)
-    put(roomy, np.arange(len(rows)), rows)
-    return roomy
-
-
-def _names(names: Sequence[str]) -> bytes:
-    return "\n".join(names).encode()
-
-
-def _renumbered(packed: NDArray[np.generic] | bytes, names: Sequence[str]) -> Indices:
-    """New number of each packed name, int64."""
-    known = {name: i for i, name in enumerate(names)}
-    old = bytes(packed).decode().split("\n") if len(packed) else []
-    if unknown := [name for name in old if name not in known]:
-        raise ValueError(f"the state names {unknown}, which no epoch knows; keep every version of the configuration")
-    return np.array([known[name] for name in old], dtype=np.int64)
-
-
-def _array(packed: Mapping[str, NDArray[np.generic] | bytes], name: str) -> NDArray[np.int64]:
-    column = packed[name]
-    if isinstance(column, bytes):
-        raise ValueError(f"the packed state should hold an array under {name!r}, got bytes")
-    return column  # type: ignore[return-value]
-
-
-def _bytes(packed: Mapping[str, NDArray[np.generic] | bytes], name: str) -> bytes:
-    column = packed[name]
-    if not isinstance(column, bytes):
-        raise ValueError(f"the packed state should hold bytes under {name!r}, got an array")
-    return column
 
 
 @lru_cache(maxsize=16)

@@ -38,14 +38,7 @@ class AlertLog:
     def __init__(self, deployment: Deployment, topic: str) -> None:
         self._topic = topic
         self._brokers = ", ".join(deployment.brokers)
-        self._consumer = Consumer(
-            {
-                **deployment.librdkafka(),
-                "group.id": f"{deployment.app_id}-reader",  # librdkafka wants a name; we never join a group
-                "enable.auto.commit": False,
-                "log_level": 0,
-            }
-        )
+        self._consumer = _consumer(deployment)
 
     def __enter__(self) -> AlertLog:
         return self
@@ -108,6 +101,12 @@ class AlertLog:
         return records
 
 
+def _consumer(deployment: Deployment) -> Consumer:
+    """librdkafka wants the name of a group; we never join it, and commit nothing."""
+    group = f"{deployment.app_id}-reader"
+    return Consumer({**deployment.librdkafka(), "group.id": group, "enable.auto.commit": False, "log_level": 0})
+
+
 def _logged(message: Any) -> Logged:
     headers = dict(message.headers() or ())
     text = headers.get("sequence") or b"0"
@@ -152,14 +151,7 @@ def _body(value: bytes | None) -> dict[str, Any] | None:
 
 def newest_times(deployment: Deployment, sources: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
     """Kafka timestamp of the newest record of each (topic, partition), ms; None: it has none."""
-    consumer = Consumer(
-        {
-            **deployment.librdkafka(),
-            "group.id": f"{deployment.app_id}-reader",
-            "enable.auto.commit": False,
-            "log_level": 0,
-        }
-    )
+    consumer = _consumer(deployment)
     found: dict[tuple[str, int], int | None] = dict.fromkeys(sources)
     try:
         last = []

@@ -11,9 +11,7 @@ go on warning of a snapshot that another has long since written.
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Final, Literal
 
 import numpy as np
@@ -154,14 +152,9 @@ class Metrics:
             "kind",
             _LATENCY_BUCKETS,
         )
-        self.feed_heard_age = self._gauge(
-            "feed_heard_age_seconds",
-            "Stream time since an operator was last heard in a city; its feed_silent alert opens on this.",
-            "city operator",
-        )
-        self.feed_silent = self._gauge(
-            "feed_silent",
-            "1 while an operator is declared silent: its counts are frozen, nothing of it is raised or cleared.",
+        self.feed_heard = self._gauge(
+            "feed_heard_timestamp_seconds",
+            "Stream time at which an operator was last heard in a city, by this worker; the newest of all workers counts.",
             "city operator",
         )
 
@@ -214,20 +207,19 @@ class Metrics:
             operator = self._operators[row] if row < len(self._operators) else UNKNOWN
             self.pings.labels(operator, OUTCOMES[column]).inc(int(outcomes[row, column]))
 
-    @contextmanager
-    def timed(self, step: Step) -> Iterator[None]:
-        """Measures what is done inside, on the monotonic clock."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.step.labels(step).observe(time.perf_counter() - started)
-
-    def source_at(self, topic: str, partition: int, *, clock_ms: int, complete_ms: int) -> None:
-        """A source's clock, and the end of the newest tick that it has completed; -1: none yet."""
+    def source_at(self, topic: str, partition: int, *, clock_ms: int, complete_ms: int, bikes: int | None = None) -> None:
+        """A source's clock, the end of the newest tick that it has completed (-1: none yet), and its bikes in memory."""
+        labels = (topic, str(partition))
         for gauge, value in ((self.source_clock, clock_ms), (self.source_complete, complete_ms)):
             if value >= 0:
-                gauge.labels(topic, str(partition)).set(value / 1000)
+                gauge.labels(*labels).set(value / 1000)
+        if bikes is not None:
+            self.source_bikes.labels(*labels).set(bikes)
+
+    def heard(self, city: str, winners: NDArray[np.int64], end_ms: int) -> None:
+        """Who spoke in a city in a tick that ended at end_ms: int64 (operators,), as in a section of a frame."""
+        for row in np.flatnonzero(winners).tolist():
+            self.feed_heard.labels(self._city(city), self._operators[row]).set(end_ms / 1000)
 
     def city_at(self, city: str, end_ms: int) -> None:
         """The end of the newest tick that a city has worked."""
@@ -250,12 +242,6 @@ class Metrics:
         for (operator, policy, rule), count in counts.items():
             key = (policy, rule) if (policy, rule) in self._rules else (UNKNOWN, UNKNOWN)
             self.open_episodes.labels(self._city(city), self._recipient(operator), *key).set(count)
-
-    def feed(self, city: str, operator: str, *, heard_age_s: float, silent: bool) -> None:
-        """Stream time since an operator was heard in a city, and whether it counts as silent."""
-        labels = (self._city(city), self._operator(operator))
-        self.feed_heard_age.labels(*labels).set(heard_age_s)
-        self.feed_silent.labels(*labels).set(float(silent))
 
     def alert_sent(self, city: str, operator: str, kind: str, state: str, *, latency_s: float | None) -> None:
         """One event was acknowledged by the broker. latency_s: None where stream time is not the wall clock's."""
@@ -298,7 +284,7 @@ class Metrics:
     def forget_city(self, city: str) -> None:
         """The city is another worker's now. (Its partition of the facts is a source to forget, too.)"""
         cities = (self.city_clock, self.city_waits, self.roster_bikes, self.open_episodes)
-        for gauge in (*cities, self.feed_heard_age, self.feed_silent):
+        for gauge in cities:
             _drop(gauge, city=city)
 
     def render(self) -> bytes:

@@ -17,7 +17,6 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import OutputError
 
-
 _PATIENCE_MS = 120_000
 """A broker may be away for this long before a send counts as failed and the worker ends."""
 

@@ -201,7 +201,7 @@ def _bad_utf8(values: Sequence[bytes]) -> dict[int, str]:
 def _times(times: list[int | str], bad: dict[int, str]) -> NDArray[np.int64]:
     """Milliseconds, int64 (n,); adds to the bad ones those whose text is no time."""
     try:
-        return np.frombuffer(array("q", times), dtype=np.int64)  # type: ignore[arg-type]
+        return np.frombuffer(array("q", times), dtype=np.int64)  # type: ignore[type-var]
     except TypeError:  # some are text
         pass
     for i, time in enumerate(times):
@@ -221,13 +221,12 @@ _NO_TIME = (
 
 def _millimetres(metres: list[_Number]) -> NDArray[np.int32]:
     """int32 (n,); 0: not reported."""
-    if metres.count(None) == len(metres):
-        return np.zeros(len(metres), dtype=np.int32)
     mm = np.array(metres, dtype=np.float64)  # None becomes NaN, which JSON cannot say
     mm *= 1000
     np.rint(mm, out=mm)
-    np.fmin(mm, GREATEST_ACCURACY_MM, out=mm, where=~np.isnan(mm))
-    return np.nan_to_num(mm, copy=False, nan=0.0).astype(np.int32)
+    np.minimum(mm, GREATEST_ACCURACY_MM, out=mm)
+    mm[np.isnan(mm)] = 0
+    return mm.astype(np.int32)
 
 
 def _vehicles(names: list[_Text]) -> NDArray[np.uint8]:

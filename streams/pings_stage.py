@@ -249,7 +249,7 @@ class PingsStage:
             over = state.clock_ms < 0 or now_ms >= (state.clock_ms // tick_ms + 1) * tick_ms + grace_ms
             if end is not None and state.position >= end and over and not state.clock_record_outstanding:
                 state.clock_record_outstanding = True
-                await self._sink.send(Record(topic, partition, None, None))
+                await self._sink.send(Record(topic, partition, b"", None))  # aiokafka wants a key or a value
 
     def forget(self, kept: Iterable[tuple[str, int]]) -> None:
         """Drop what went to another worker."""

@@ -1,7 +1,7 @@
 """What a worker tells over HTTP, on a port of its own: whether it lives, whether it is ready, and its metrics.
 
-`/` answers as long as the event loop turns: liveness. `/ready` says whether the worker does its work, and if not, why:
-an orchestrator waits on it, and the alert rule WorkerNotReady reads the same from `/metrics`.
+`/live` (and `/`) answers as long as the event loop turns: liveness. `/ready` says whether the worker does its work, and if
+not, why: an orchestrator waits on it, and the alert rule UrbanBrainWorkerNotReady reads the same from `/metrics`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class WebServer:
         """Listens; returns the port, which matters if 0 was asked for: any free one."""
         app = web.Application()
         app.router.add_get("/", self._alive)
+        app.router.add_get("/live", self._alive)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._show_metrics)
         runner = web.AppRunner(app, access_log=None)
@@ -74,5 +75,5 @@ class WebServer:
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is in use: give this worker another one (URBAN_BRAIN_WEB_PORT), 0 takes any free one"
-    return f"cannot listen on {host}:{port}: {error.strerror or error} (URBAN_BRAIN_WEB_HOST, URBAN_BRAIN_WEB_PORT)"
+        return f"port {port} on {host} is in use: give this worker another one (URBAN_BRAIN_HTTP_PORT), 0 takes any free one"
+    return f"cannot listen on {host}:{port}: {error.strerror or error} (URBAN_BRAIN_HTTP_HOST, URBAN_BRAIN_HTTP_PORT)"

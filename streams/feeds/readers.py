@@ -102,12 +102,22 @@ def _json_rows(stream: IO[bytes], file: str, report: ReadReport) -> Iterator[Row
             continue
         try:
             head = _decode_head(value)
-            moment = time_ms(head.ts if head.received_at is None else head.received_at)
+            moment = _record_ms(head)
         except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             report.skip(file, number, _reason(error))
             continue
         report.rows += 1
         yield Row(moment, head.bike_id, head.operator, value)
+
+
+def _record_ms(head: _Head) -> int:
+    """A `received_at` that is no time is nobody's fault but the gateway's: the ping is then placed by its device time."""
+    if head.received_at is not None:
+        try:
+            return time_ms(head.received_at)
+        except ValueError:
+            pass
+    return time_ms(head.ts)
 
 
 def _reason(error: Exception) -> str:
@@ -153,7 +163,7 @@ def _row_maker(file: str, header: Sequence[str], form: Format) -> Callable[[Sequ
         bike, moment, operator = ping.get("bike_id"), ping.get("received_at", ping.get("ts")), ping.get("operator")
         if not isinstance(bike, str) or not isinstance(moment, int):
             raise UnreadableRowError("has no bike_id or no time")
-        return Row(moment, bike, operator if isinstance(operator, str) else None, orjson.dumps(ping))
+        return Row(moment, bike, operator if isinstance(operator, str) else None, _encode(ping))
 
     return make
 
@@ -199,4 +209,9 @@ def _split(rows: Iterable[Row], operators: Sequence[str]) -> Iterator[Row]:
         ping = orjson.loads(row.value)
         if isinstance(ping, dict):
             ping["operator"] = operator
-        yield Row(row.record_ms, row.bike_id, operator, orjson.dumps(ping))
+        yield Row(row.record_ms, row.bike_id, operator, _encode(ping))
+
+
+def _encode(ping: object) -> bytes:
+    """Copied, because orjson's results hold on to the buffer (4 KB) that they grew in, and rows are sorted in memory."""
+    return bytes(memoryview(orjson.dumps(ping)))

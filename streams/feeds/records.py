@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -70,14 +71,14 @@ class Router:
 
 
 def shift_value(value: bytes, delta_ms: int) -> bytes:
-    """The same ping, all its times moved. What is not a ping stays as it is: it is refused later either way."""
+    """The same ping, all its times moved. What is no time stays as it is."""
     if not delta_ms:
         return value
     try:
         ping = orjson.loads(value)
-        for key in TIME_FIELDS:
-            if ping.get(key) is not None:
-                ping[key] = time_ms(ping[key]) + delta_ms
-    except (ValueError, AttributeError):
+    except ValueError:
         return value
+    for key in TIME_FIELDS:
+        with suppress(ValueError):
+            ping[key] = time_ms(ping.get(key)) + delta_ms
     return orjson.dumps(ping)

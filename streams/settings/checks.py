@@ -77,7 +77,7 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
     """Every topic its own name: an operator called `open` would read the alerts of all."""
     topics, owners = settings.topics, dict[str, str]()
     named = [(topics.facts, "city.facts"), (topics.progress, "city.progress"), (topics.alerts, "alerts")]
-    named += [(topics.alerts_open, "alerts.open"), (topics.density, "cell.density"), (topics.quarantine, "quarantine")]
+    named += [(topics.alerts_open, "alerts.open"), (topics.quarantine, "quarantine")]
     named += [(topics.operator_topic(name), f"the operator {name}") for name in settings.timeline.operators]
     named += [(feed.topic, f"the feed {feed.topic}") for feed in settings.feeds]
     named += [(topics.changelog(feed.topic), f"the changelog of {feed.topic}") for feed in settings.feeds]

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streams.settings.problems import RefusedError
-from streams.settings.scalars import Duration, Identifier, PositiveDuration
+from streams.settings.scalars import Identifier, PositiveDuration
 
 ENV_PREFIX = "URBAN_BRAIN_"
 SECRETS = ("sasl_password", "tls_key_password")
@@ -72,9 +72,6 @@ class Deployment(BaseSettings):
     )
     snapshot_interval: PositiveDuration = Field(
         timedelta(seconds=30), description="Wall time between snapshots of a partition."
-    )
-    density_interval: Duration = Field(
-        timedelta(seconds=60), description="Stream time between two reports of a cell; 0s: none are written."
     )
     quarantine_cap: int = Field(
         10, ge=0, le=100_000, description="RefusedError records kept per operator, reason and tick; the rest is counted."

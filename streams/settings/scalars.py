@@ -133,7 +133,6 @@ Duration = Annotated[timedelta, BeforeValidator(lambda value: timedelta(millisec
 PositiveDuration = Annotated[timedelta, BeforeValidator(lambda value: timedelta(milliseconds=positive_duration_ms(value)))]
 DurationMs = Annotated[int, BeforeValidator(duration_ms)]
 PositiveDurationMs = Annotated[int, BeforeValidator(positive_duration_ms)]
-Positive = Annotated[Decimal, BeforeValidator(positive)]
 Ratio = Annotated[Fraction, BeforeValidator(ratio)]
 Millimetres = Annotated[int, BeforeValidator(partial(thousandths, most=1_000_000))]
 MillimetresPerSecond = Annotated[int, BeforeValidator(partial(thousandths, most=1_000_000))]

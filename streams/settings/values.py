@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
 from geo.params import Timeline
@@ -49,10 +48,6 @@ class Topics:
         return f"{self.prefix}alerts.open"
 
     @property
-    def density(self) -> str:
-        return f"{self.prefix}cell.density"
-
-    @property
     def quarantine(self) -> str:
         return f"{self.prefix}quarantine"
 
@@ -65,7 +60,7 @@ class Topics:
         return self.changelog_pattern.format(prefix=self.prefix, app_id=self.app_id, topic=topic)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that was configured.
 
@@ -80,8 +75,3 @@ class Settings:
     facts_partition: Mapping[str, int]
     city_partitions: int
     topics: Topics
-
-    @cached_property
-    def feed_of(self) -> Mapping[str, FeedSettings]:
-        """Feeds by topic."""
-        return {feed.topic: feed for feed in self.feeds}

@@ -1,0 +1,1 @@
+"""The commands of `urban-brain`, one a module. Each has a `command`."""

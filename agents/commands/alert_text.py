@@ -1,0 +1,56 @@
+"""Alerts for people at a terminal. Everything that comes from a message becomes plain Text: never markup, no control codes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+
+COLUMNS = ("time", "event", "severity", "city", "operator", "what", "where", "count", "excess", "why")
+_STYLES = {"raised": "bold red", "updated": "yellow", "cleared": "green"}
+_WIDTHS = (20, 8, 9, 12, 12, 12, 16, 10, 7, 0)
+
+
+def cells(body: dict[str, Any]) -> list[Text]:
+    """One row of a table."""
+    rule, area = _table(body, "rule"), _table(body, "area")
+    count = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}"
+    where = area.get("h3") or area.get("name")
+    why = body.get("cleared_by") or rule.get("name")
+    state = plain(body.get("state"))
+    texts = [
+        plain(body.get("observed_at"))[:19].replace("T", " "),
+        state,
+        plain(body.get("severity")),
+        plain(body.get("city")),
+        plain(body.get("operator")) or "(all)",
+        plain(body.get("kind")),
+        plain(where),
+        plain(count),
+        plain(body.get("excess")),
+        plain(why),
+    ]
+    return [Text(text, style=_STYLES.get(state, "") if place == 1 else "") for place, text in enumerate(texts)]
+
+
+def line(body: dict[str, Any]) -> Text:
+    """The same in one line of fixed columns."""
+    result = Text()
+    for cell, width in zip(cells(body), _WIDTHS, strict=True):
+        result.append_text(cell)
+        result.append(" " * max(1, width - len(cell.plain) + 1))
+    result.rstrip()
+    return result
+
+
+def plain(value: object) -> str:
+    """A value as printable text: a control code in a name must not reach the terminal."""
+    if value is None:
+        return ""
+    text = str(value)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _table(body: dict[str, Any], key: str) -> dict[str, Any]:
+    value = body.get(key)
+    return value if isinstance(value, dict) else {}

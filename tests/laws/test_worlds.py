@@ -1,0 +1,53 @@
+"""The laws are worth what their worlds do: everything that can happen happens in them, and often."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.laws.worlds import world
+from tests.oracle.truth import whole_truth
+
+WORLDS = 100
+OUTCOMES = {
+    "accepted": 3000,
+    "malformed": 300,
+    "unknown_operator": 300,
+    "future": 100,
+    "stale": 200,
+    "inaccurate": 100,
+    "superseded": 1000,
+    "duplicate": 100,
+    "out_of_order": 300,
+    "teleport": 300,
+}
+EVENTS = {
+    ("overcrowded", "raised", None): 200,
+    ("overcrowded", "updated", None): 300,
+    ("overcrowded", "cleared", "moved"): 15,
+    ("overcrowded", "cleared", "ridden"): 10,
+    ("overcrowded", "cleared", "status_only"): 3,
+    ("overcrowded", "cleared", "expired"): 10,
+    ("overcrowded", "cleared", "policy"): 20,
+    ("operator silent", "raised", None): 200,
+    ("operator silent", "cleared", "returned"): 200,
+    ("operator silent", "cleared", "policy"): 5,
+    ("city silent", "raised", None): 10,
+    ("city silent", "cleared", "returned"): 10,
+}
+
+
+def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> None:
+    outcomes: Counter[str] = Counter()
+    events: Counter[tuple[str, str, str | None]] = Counter()
+    for seed in range(WORLDS):
+        here = world(seed)
+        truth = whole_truth(here.feeds, here.timeline, here.logs())
+        for tick in (tick for source in truth.sources for tick in source.ticks):
+            for (_, outcome), n in tick.outcomes.items():
+                outcomes[outcome] += n
+        for event in (event for told in truth.events.values() for event in told):
+            silent = event.rule[1] == "feed_silent"
+            kind = "overcrowded" if not silent else "operator silent" if event.operator else "city silent"
+            events[kind, event.state, event.cleared_by] += 1
+    assert {name: n for name, n in OUTCOMES.items() if outcomes[name] < n} == {}, outcomes
+    assert {name: n for name, n in EVENTS.items() if events[name] < n} == {}, events

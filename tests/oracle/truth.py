@@ -1,0 +1,47 @@
+"""The slow truth: docs/semantics.md in plain Python, one record, one bike, one tick at a time.
+
+Shares with the core only the values of `geo/params.py`, orjson and H3. Integers and `Fraction` decide; nothing is
+vectorised, skipped, or clever.
+
+Here: the whole system on whole logs, every partition, then every city, tick by tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from geo.params import Timeline
+from tests.oracle.bodies import TrueEvent
+from tests.oracle.city import CityTruth
+from tests.oracle.stage import FeedLike, Record, SourceTruth
+
+Logs = Mapping[tuple[str, int], Sequence[Record]]
+"""(topic, partition) -> its records in order."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    sources: list[SourceTruth]  # in order of (topic, partition)
+    events: dict[str, list[TrueEvent]]  # by city
+    cities: dict[str, CityTruth]  # as they are after the last tick
+
+
+def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs) -> Truth:
+    """feeds: topic -> feed; logs: of every partition of every feed."""
+    sources = [SourceTruth(feeds[topic], timeline, logs[topic, partition]) for topic, partition in sorted(logs)]
+    through = min(source.through for source in sources)
+    by_tick: dict[int, list[tuple[int, int]]] = {}  # tick -> (source index, position among its ticks)
+    for index, source in enumerate(sources):
+        for position, truth in enumerate(source.ticks):
+            by_tick.setdefault(truth.tick, []).append((index, position))
+    events: dict[str, list[TrueEvent]] = {}
+    cities = {name: CityTruth(name, timeline) for name in timeline.cities}
+    for name in timeline.cities:
+        events[name] = []
+        born = min(e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities])
+        first = min((k for k in by_tick if k >= born), default=through + 1)
+        for k in range(first, through + 1):
+            told = [(i, sources[i].ticks[p]) for i, p in by_tick.get(k, [])]
+            events[name] += cities[name].tick(k, [(i, truth.cities[name]) for i, truth in told if name in truth.cities])
+    return Truth(sources, events, cities)
