@@ -39,7 +39,8 @@ class Limits(NamedTuple):
         clear, target = rule.clear_ratio, rule.target_ratio
         return cls(
             maximum=maximum,
-            clear=-(-maximum * clear.numerator // clear.denominator),
+            # an empty cell is below every rule, else a maximum of 0 could never clear
+            clear=max(1, -(-maximum * clear.numerator // clear.denominator)),
             target=maximum * target.numerator // target.denominator,
         )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,20 +103,20 @@ class Fixes:
     def __len__(self) -> int:
         return len(self.tick)
 
-    def _columns(self) -> dict[str, NDArray[np.generic]]:
+    def _columns(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _COLUMNS}
 
     def cut(self, at: int) -> tuple[Fixes, Fixes]:
         """The first rows and the others, of fixes that have no slots yet."""
         columns = self._columns().items()
         return (
-            Fixes(**{name: column[:at] for name, column in columns}, slot=self.slot, ids=self.ids[:at]),  # type: ignore[arg-type]
-            Fixes(**{name: column[at:] for name, column in columns}, slot=self.slot, ids=self.ids[at:]),  # type: ignore[arg-type]
+            Fixes(**{name: column[:at] for name, column in columns}, slot=self.slot, ids=self.ids[:at]),
+            Fixes(**{name: column[at:] for name, column in columns}, slot=self.slot, ids=self.ids[at:]),
         )
 
     def take(self, rows: Indices) -> Fixes:
         """Some rows of fixes that all have their slots."""
-        return Fixes(**{name: column[rows] for name, column in self._columns().items()}, slot=self.slot[rows], ids=[])  # type: ignore[arg-type]
+        return Fixes(**{name: column[rows] for name, column in self._columns().items()}, slot=self.slot[rows], ids=[])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Fixes]) -> Fixes:
@@ -213,7 +214,7 @@ def _sort_out(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[F
     kept = np.flatnonzero(fixes.fit | (outcome == INACCURATE))
     columns = {name: column[kept] for name, column in fixes._columns().items()}
     ids = [fixes.ids[i] for i in kept.tolist()]
-    return Fixes(**columns, slot=_NO_SLOTS, ids=ids), more, [(int(offset), text) for offset, text in refused]  # type: ignore[arg-type]
+    return Fixes(**columns, slot=_NO_SLOTS, ids=ids), more, [(int(offset), text) for offset, text in refused]
 
 
 def waves(slots: Indices) -> list[Indices]:

@@ -52,9 +52,9 @@ def test_each_axis_ends_at_100_km() -> None:
 
 
 def test_near_includes_its_bound() -> None:
-    point = [np.array([value], dtype=np.int32) for value in (0, 0, 10_000, 0)]
-    assert near(*point, 111_195).tolist() == [True]
-    assert near(*point, 111_194).tolist() == [False]
+    here, there = np.array([0]), np.array([10_000])
+    assert near(here, here, there, here, 111_195).tolist() == [True]
+    assert near(here, here, there, here, 111_194).tolist() == [False]
 
 
 def test_the_table_of_cosines_ends_at_the_pole() -> None:

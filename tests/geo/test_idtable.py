@@ -18,7 +18,7 @@ Bike = tuple[int, str]
 def slots(table: IdTable, bikes: list[Bike]) -> list[int]:
     operators = np.array([operator for operator, _ in bikes], dtype=np.int16)
     ids = [id_ for _, id_ in bikes]
-    return table.slots(hashes_of(operators, ids), operators, ids).tolist()
+    return list(map(int, table.slots(hashes_of(operators, ids), operators, ids)))
 
 
 def names(table: IdTable) -> list[Bike]:

@@ -230,7 +230,9 @@ def log(seed: int, size: int) -> list[Item]:
 
 
 def read(items: list[Item], cuts: list[int]) -> tuple[Source, list[dict[str, Any]], list[tuple[int, str]]]:
-    source, frames, refused = Source(0, TIMELINE), [], []
+    source = Source(0, TIMELINE)
+    frames: list[dict[str, Any]] = []
+    refused: list[tuple[int, str]] = []
     for start, stop in zip([0, *cuts], [*cuts, len(items)], strict=True):
         step = source.add(records(items[start:stop], start))
         frames += map(plain, step.frames)
