@@ -53,6 +53,21 @@ def check_network(network: NetworkTable, where: str) -> Iterator[Problem]:
             if name not in ever:
                 yield _no_operator(path, name, ever)
     yield from _rising(network.versions, network.tick, where)
+    yield from _ttl_never_rises(network, where)
+
+
+def _ttl_never_rises(network: NetworkTable, where: str) -> Iterator[Problem]:
+    """A worker forgets bikes by the longest ttl it knows. One that learns of a longer ttl later would have forgotten bikes
+    that a replay, which knows all versions from the start, still remembers."""
+    ttl_ms = network.ttl
+    for number, version in enumerate(network.versions, 1):
+        if version.ttl is None:
+            continue
+        if version.ttl > ttl_ms:
+            remedy = "Give the longer ttl to the first version, in an empty deployment."
+            path = f"{where}.versions[{number}].ttl"
+            yield Problem(path, "must not be longer than before", f"{version.ttl // 1000} s after {ttl_ms // 1000} s", remedy)
+        ttl_ms = version.ttl
 
 
 def check_cities(cities: Sequence[CityTable], network: NetworkTable) -> Iterator[Problem]:

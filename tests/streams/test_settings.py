@@ -141,7 +141,7 @@ def with_versions(text: str = SMALL, *, network: str = "", city: str = "") -> Se
     return loads(f"{head}{network}\n[city]{tail}\n{city}")
 
 
-NETWORK_VERSION = '[[network.versions]]\neffective_from = "2026-01-01T01:00:00+01:00"\nttl = "6h"\n'
+NETWORK_VERSION = '[[network.versions]]\neffective_from = "2026-01-01T01:00:00+01:00"\nttl = "4h"\n'
 CITY_VERSION = "[[city.versions]]\neffective_from = 2026-01-01T00:00:03Z\nrules = []\n"
 
 
@@ -149,8 +149,15 @@ def test_a_version_is_in_force_from_the_first_tick_that_starts_at_or_after_it() 
     timeline = with_versions(network=NETWORK_VERSION, city=CITY_VERSION).timeline
     midnight = 1_767_225_600_000 // 5_000
     assert [epoch.from_tick for epoch in timeline.epochs] == [FOR_EVER, midnight, midnight + 1]
-    assert [epoch.bike.ttl_ms for epoch in timeline.epochs] == [18_000_000, 21_600_000, 21_600_000]
+    assert [epoch.bike.ttl_ms for epoch in timeline.epochs] == [18_000_000, 14_400_000, 14_400_000]
     assert [len(epoch.cities[0].rules) for epoch in timeline.epochs] == [1, 1, 0]
+
+
+def test_a_later_ttl_may_only_be_shorter() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"versions\[1\]\.ttl: must not be longer than before, got 21600 s after 18000 s"
+    ):
+        with_versions(network=NETWORK_VERSION.replace('"4h"', '"6h"'))
 
 
 def test_versions_of_network_and_city_at_one_tick_make_one_epoch() -> None:
@@ -203,7 +210,7 @@ def test_a_city_may_begin_later() -> None:
 
 
 def test_an_operator_that_is_no_longer_allowed_is_no_longer_watched() -> None:
-    leaves = NETWORK_VERSION.replace('ttl = "6h"', 'operators = ["amber"]')
+    leaves = NETWORK_VERSION.replace('ttl = "4h"', 'operators = ["amber"]')
     head, tail = SMALL.split("[[city.rules]]")
     text = f'{head}operators = ["amber", "cobalt"]\n[[city.rules]]{tail}'
     epochs = with_versions(text, network=leaves).timeline.epochs
