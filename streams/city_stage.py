@@ -226,7 +226,6 @@ class CityStage:
             await self._publish(event, state.route.partition)
         if state.merger.done > before:
             await self._progress(state)
-            self._report(state)
         self._metrics.step.labels("merge").observe(merged - started)
         self._metrics.step.labels("city").observe(decided - merged)
         self._metrics.step.labels("publish").observe(time.perf_counter() - decided)
@@ -291,14 +290,19 @@ class CityStage:
     # --- watching -------------------------------------------------------------------------------------------------------
 
     def watch(self) -> list[str]:
-        """Report which sources the cities wait for; sentences for /ready about those that have waited too long."""
+        """Report how the cities stand and which sources they wait for, at each scrape; sentences for /ready about those that
+        have waited too long."""
         reasons = []
         for state in self.states.values():
+            if state.merger.done >= 0:
+                self._report(state)
             waited_s = time.monotonic() - state.advanced_at
             waiting = state.waits_for() if waited_s > 2 * self._timeline.tick_ms / 1000 else []
             for name in state.cities:
                 self._metrics.city_waits_for(name, dict.fromkeys(waiting, waited_s))
-            if state.cities and waiting and waited_s > _GAP_PATIENCE_S:
+            # When a replay is over, all sources are equally far and nothing is waited for.
+            held_back = bool(waiting) and (self._clock == "live" or len(waiting) < len(self._sources))
+            if state.cities and held_back and waited_s > _GAP_PATIENCE_S:
                 names = ", ".join(source_name_of(source) for source in waiting[:5])
                 reasons.append(f"{', '.join(state.cities)} has waited {waited_s:.0f} s for {names}")
             for index, tick in state.merger.gaps().items():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
-from importlib.util import find_spec
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.kafka_fixtures"] if find_spec("tests.kafka_fixtures") else []
+pytest_plugins = ["tests.kafka_fixtures"]
 
 # Speed of a shared machine is no property of the code: no deadlines. `ci` tries the same examples each time, so that a
 # change is judged by itself; `deep` looks for new ones: URBAN_BRAIN_HYPOTHESIS=deep make test PYTEST=tests/laws

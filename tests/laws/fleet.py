@@ -29,12 +29,12 @@ class FeedOf(Protocol):
 
 @dataclass(frozen=True)
 class Sent:
-    """A record as it was written; key: the bike's, by which it goes to a partition."""
+    """A record as it was written; key: the bike's, by which it goes to a partition. value None: a clock record."""
 
     topic: str
     key: str
     record_ms: int
-    value: bytes
+    value: bytes | None
 
 
 @dataclass
@@ -81,11 +81,20 @@ class Fleet:
                 continue
             for _ in range(r.choice((1, 1, 1, 1, 1, 1, 2, 4))):
                 self.sent.append(self._record(thing))
-            if not is_sorted and r.random() < 0.1:
-                i = r.randrange(max(0, len(self.sent) - 5), len(self.sent))
-                earlier = self.sent[i].record_ms - r.randint(0, 6 * self.timeline.tick_ms)
-                self.sent[i] = replace(self.sent[i], record_ms=earlier)
+            if not is_sorted and r.random() < 0.15:
+                self._jumble()
         return self.sent
+
+    def _jumble(self) -> None:
+        """A record with an earlier time than those before it, or a clock record that runs ahead."""
+        r = self.r
+        i = r.randrange(max(0, len(self.sent) - 5), len(self.sent))
+        if r.random() < 0.5:
+            earlier = self.sent[i].record_ms - r.randint(0, 6 * self.timeline.tick_ms)
+            self.sent[i] = replace(self.sent[i], record_ms=earlier)
+        else:
+            ahead = self.now + r.randint(0, 2 * self.timeline.tick_ms)
+            self.sent.append(replace(self.sent[i], record_ms=ahead, value=None))
 
     def _turn(self, span_ms: int) -> None:
         """Once in a while the whole city does something else, or nothing at all."""

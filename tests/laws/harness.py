@@ -154,16 +154,28 @@ class CitiesRun:
 
 
 def interleaved(runs: Sequence[SourceRun], partition: int, r: random.Random | None, *, repeat: float = 0.0) -> list[bytes]:
-    """The log of a facts partition: each source in its order, sources mixed anyhow; some records come again later."""
+    """The log of a facts partition: each source in its order, sources mixed anyhow.
+
+    repeat: how probably a record comes again later; then some sources have also lost a send and written all anew.
+    """
     queues = [list(run.told[partition]) for run in runs]
     if r is None:
         return [value for queue in queues for value in queue]
+    if repeat:
+        queues = [_torn(queue, r) if len(queue) > 2 and r.random() < 0.5 else queue for queue in queues]
     log: list[bytes] = []
     while queues := [queue for queue in queues if queue]:
         log.append(r.choice(queues).pop(0))
         if r.random() < repeat:
             log.append(r.choice(log))
     return log
+
+
+def _torn(queue: list[bytes], r: random.Random) -> list[bytes]:
+    """One record was lost, some behind it were not; then the source was restored before it and wrote it all again."""
+    lost = r.randrange(len(queue) - 1)
+    died = r.randint(lost + 1, len(queue))
+    return queue[:lost] + queue[lost + 1 : died] + queue[r.randint(0, lost) :]
 
 
 def run_cities(

@@ -240,7 +240,7 @@ def _other_rules(r: random.Random, rules: tuple[Rule, ...], tick_ms: int) -> tup
     if r.random() < 0.3 and now:
         del now[r.randrange(len(now))]
     if r.random() < 0.3:
-        now.append(_rule(r, f"new-{r.randrange(100)}", tick_ms))
+        now.append(_rule(r, f"new-{r.randrange(10**6)}", tick_ms))
     if r.random() < 0.2:
         r.shuffle(now)
     return tuple(now)

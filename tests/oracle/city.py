@@ -260,7 +260,7 @@ class CityTruth:
 
     def _judge_open(self, rule: Rule, spot: Spot, episode: Episode, count: int, spoken: int) -> None:
         most = bodies.maximum(rule, spot[1])
-        if count < math.ceil(most * rule.clear_ratio):
+        if count < max(1, math.ceil(most * rule.clear_ratio)):
             episode.below = spoken if episode.below is None else episode.below
             if spoken - episode.below >= rule.keep_firing_for_ms:
                 del self.episodes[spot]

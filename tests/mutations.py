@@ -1,0 +1,190 @@
+"""Do the laws notice? Breaks the core on purpose, one rule at a time, and expects core and oracle to disagree.
+
+`python -m tests.mutations` copies the tree, and for each mutation looks for a world (`tests/laws/check.py`) that tells the
+broken core from the oracle. A mutation that nothing notices is a hole in the laws; one whose old text is not in its
+file exactly once is out of date. Either makes the exit status 1.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+WORLDS = 150
+"""Worlds that are tried before a mutation counts as survived."""
+
+SOUND = 20
+"""Worlds in which the core as it is must agree."""
+
+AGREED = "agreed"
+WORKERS = 2
+
+
+class Mutation(NamedTuple):
+    file: str
+    old: str
+    new: str
+    breaks: str
+
+
+MUTATIONS = (
+    Mutation(
+        "geo/bike.py",
+        "LEAST_HOLD_MM, GREATEST_HOLD_MM = 50_000, 100_000",
+        "LEAST_HOLD_MM, GREATEST_HOLD_MM = 55_000, 100_000",
+        "the hold radius is 55 m",
+    ),
+    Mutation(
+        "geo/ticks.py",
+        "order = np.lexsort((ts[several], fit[several], number))",
+        "order = np.lexsort((-np.arange(len(several)), ts[several], fit[several], number))",
+        "of fixes at the same moment the first one wins",
+    ),
+    Mutation(
+        "geo/ticks.py",
+        "return chosen, np.bitwise_or.reduceat(marks[rows], starts)",
+        "return chosen, marks[chosen]",
+        "`rode` and `touched` forget what was superseded",
+    ),
+    Mutation(
+        "geo/bike.py",
+        'copy = waiting & (rows["candidate_ts"] == fixes.ts)',
+        'copy = waiting & (rows["candidate_ts"] < 0)',
+        "a copy of a lie confirms it",
+    ),
+    Mutation(
+        "geo/bike.py",
+        "IDLE_STANDS_MS = 1_200_000",
+        "IDLE_STANDS_MS = 1_260_000",
+        "a bike on a trip stands after 21 idle minutes",
+    ),
+    Mutation(
+        "geo/bike.py",
+        "forgotten = (fixes.end - ts > 2 * params.ttl_ms) & (ts != 0)",
+        "forgotten = (fixes.ts - ts > 2 * params.ttl_ms) & (ts != 0)",
+        "forgetting is counted from the fix, not from the end of its tick",
+    ),
+    Mutation(
+        "geo/silence.py",
+        "ticks = np.where(before, returned, (tick - self.now) - fell)",
+        "ticks = np.where(before, tick - self.now, tick - self.now)",
+        "bikes expire and alerts ripen by the wall, not by speaking time",
+    ),
+    Mutation(
+        "geo/silence.py",
+        "self._note_gaps(tick, np.flatnonzero(speaks & ~before & self.was_heard))",
+        "self._note_gaps(tick, np.flatnonzero(speaks & self.was_heard))",
+        "a declared silence counts as a usual gap",
+    ),
+    Mutation(
+        "geo/watch.py",
+        "judged = allowed[operators] & ~silence.silent[operators]",
+        "judged = allowed[operators]",
+        "episodes of a silent operator do not stand still",
+    ),
+    Mutation(
+        "geo/episodes.py",
+        "self.phase, self.until = Phase.COOLDOWN, now.after(rule.cooldown_ms)",
+        "self.phase, self.until = Phase.COOLDOWN, now.after(rule.cooldown_ms) - 1",
+        "the cooldown ends a tick early",
+    ),
+    Mutation(
+        "geo/episodes.py",
+        "return self.bikes < self.limits.clear",
+        "return self.bikes <= self.limits.clear",
+        "the hysteresis includes its bound",
+    ),
+    Mutation(
+        "geo/roster.py",
+        'newer |= (after["version"] == before["version"]) & (after["source"] >= before["source"])',
+        'newer |= (after["version"] == before["version"]) & (after["source"] <= before["source"])',
+        "of equal versions the lesser source wins",
+    ),
+    Mutation(
+        "geo/ground.py",
+        "STAYED_MM = 100_000",
+        "STAYED_MM = 1_000",
+        "a bike that went out of service in place counts as moved",
+    ),
+    Mutation(
+        "geo/outages.py",
+        "elif len(own) >= 2 and len(own) == np.count_nonzero(silence.watched):",
+        "elif len(own) >= 3 and len(own) == np.count_nonzero(silence.watched):",
+        "two operators that fall silent at once are no silent city",
+    ),
+    Mutation(
+        "geo/ticks.py",
+        "return self.now_ms if self.first_offset is None else self.before_first_ms",
+        "return -1",
+        "a restored source has forgotten its clock",
+    ),
+    Mutation(
+        "geo/ticks.py",
+        "return self.next_offset if self.first_offset is None else self.first_offset",
+        "return self.next_offset",
+        "a restored source has lost its open tick",
+    ),
+    Mutation(
+        "geo/merge.py",
+        "chain.early[waiting.previous] = (tick, waiting)",
+        "chain.early[chain.last] = (tick, waiting)",
+        "a frame is taken over a gap in its source's chain",
+    ),
+)
+
+
+def main(wanted: str = "") -> int:
+    """wanted: only those that break something whose words hold this."""
+    mutations = [mutation for mutation in MUTATIONS if wanted in mutation.breaks]
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(WORKERS) as pool:
+        sound = _check(_copy(Path(directory) / "sound"), SOUND)
+        if sound != AGREED:
+            print(f"core and oracle disagree before any mutation: {sound}")
+            return 1
+        verdicts = list(pool.map(lambda item: _try(Path(directory) / str(item[0]), item[1]), enumerate(mutations)))
+    width = max(len(mutation.breaks) for mutation in mutations)
+    for mutation, verdict in zip(mutations, verdicts, strict=True):
+        print(f"{mutation.file:16} {mutation.breaks:{width}}  {verdict}")
+    caught = sum(verdict.startswith("caught") for verdict in verdicts)
+    print(f"{caught} of {len(mutations)} mutations caught in {time.monotonic() - started:.0f} s")
+    return 0 if caught == len(mutations) else 1
+
+
+def _try(tree: Path, mutation: Mutation) -> str:
+    """What becomes of a mutation, in a tree of its own."""
+    text = (ROOT / mutation.file).read_text()
+    if (found := text.count(mutation.old)) != 1:
+        return f"OUT OF DATE: the old text is there {found} times"
+    (_copy(tree) / mutation.file).write_text(text.replace(mutation.old, mutation.new))
+    verdict = _check(tree, WORLDS)
+    if verdict == AGREED:
+        return "SURVIVED"
+    return f"caught by {verdict[:60]}" if verdict.startswith("seed ") else f"BROKEN: {verdict}"
+
+
+def _copy(tree: Path) -> Path:
+    for part in ("geo", "streams", "tests/oracle", "tests/laws"):
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return tree
+
+
+def _check(tree: Path, worlds: int) -> str:
+    """AGREED, or what was found in so many worlds: "seed ...", anything else is no answer."""
+    command = [sys.executable, "-m", "tests.laws.check", "0", str(worlds)]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return AGREED
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {done.returncode}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))

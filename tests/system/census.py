@@ -1,0 +1,109 @@
+"""A ledger that is a city: every ping is a bike of its own that parks. Who loses or doubles a ping counts wrong.
+
+Most bikes spread over many places; one in ten goes to one of a few, so that alerts are raised and updated all the time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from confluent_kafka import Producer
+
+from tests.system.harness import System
+
+PLACES, CROWDED = 1009, 8
+RULES = """
+[[city.rules]]
+id = "crowded"
+name = "Crowded"
+per_hectare = "4"
+for = "2s"
+keep_firing_for = "2s"
+cooldown = "5s"
+update_interval = "1s"
+bikes_cap = 20
+"""
+OPTIONS: dict[str, Any] = {"clock": "live", "tick": "1s", "rules": RULES}
+"""For a deployment under a census."""
+
+_ROUND_S = 0.02
+
+
+def ping(number: int, now_ms: int) -> bytes:
+    place = number % PLACES if number % 10 else PLACES + number // 10 % CROWDED
+    lat, lng = 39.5 + 0.01 * (place // 100), 115.5 + 0.01 * (place % 100)
+    return orjson.dumps(
+        {"bike_id": f"b{number}", "operator": "alpha", "ts": now_ms, "lat": lat, "lng": lng, "status": "available"}
+    )
+
+
+class Census:
+    """Pings of ever new bikes from a thread, while a `with` lasts; at its end all are acknowledged."""
+
+    def __init__(self, system: System, per_second: int = 3000) -> None:
+        self.acknowledged = 0
+        self._topic = system.settings.feeds[0].topic
+        self._per_second = per_second
+        self._failed: list[str] = []
+        self._made = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._producer = Producer(
+            {
+                "bootstrap.servers": system.bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 2_000_000,
+                "message.timeout.ms": 170_000,  # more than any outage of a test
+                "log_level": 0,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+        left = self._producer.flush(5 if kind else 170)
+        assert kind or (not left and not self._failed), (left, self._failed[:3])
+        assert kind or self.acknowledged == self._made
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while not self._stop.wait(_ROUND_S):
+            due = int((time.monotonic() - began) * self._per_second)
+            self.produce(due - self._made)
+
+    def produce(self, count: int) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        for number in range(self._made, self._made + count):
+            self._producer.produce(self._topic, ping(number, now_ms), f"b{number}".encode(), on_delivery=self._delivered)
+        self._made += count
+        self._producer.poll(0)
+
+    def _delivered(self, error: Any, message: Any) -> None:
+        if error is None:
+            self.acknowledged += 1
+        else:
+            self._failed.append(str(error))
+
+
+def assert_nothing_is_lost(system: System, census: Census, timeout_s: float = 60.0) -> None:
+    """Every acknowledged ping has its bike in the city, and the events are those of the log, to the byte.
+
+    All workers but one must have ended; that one is stopped here, in order.
+    """
+    (last,) = (worker for worker in system.workers if worker.running)
+    counted = f"{census.acknowledged} bikes in the city"
+    system.until(lambda: system.roster(last) == census.acknowledged, counted, timeout_s)
+    last.stop()
+    log = system.input_log()
+    assert len({record.key for record in log if record.value is not None}) == census.acknowledged
+    assert system.assert_events_are_the_backtests(log) > 15, "the log must raise alerts, or this proves nothing"
