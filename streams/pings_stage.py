@@ -244,7 +244,7 @@ class PingsStage:
         At most one is outstanding, the next only after it was read back. Only under `clock = "live"`.
         """
         tick_ms = self._timeline.tick_ms
-        for (topic, partition), state in self._states.items():
+        for (topic, partition), state in list(self._states.items()):
             end = log_end.get((topic, partition))
             over = state.clock_ms < 0 or now_ms >= (state.clock_ms // tick_ms + 1) * tick_ms + grace_ms
             if end is not None and state.position >= end and over and not state.clock_record_outstanding:

@@ -109,6 +109,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self._round()
+        except asyncio.CancelledError:
+            # In the middle of a rebalance Faust takes the end of its fetcher for a crash, also when somebody asked for it.
+            if not self.app.should_stop:
+                raise
         except ConsumerStoppedError as error:
             if not self.app.should_stop:
                 await self.fail(error)

@@ -212,7 +212,8 @@ def _watching(r: random.Random, epoch: Epoch) -> tuple[City, ...]:
 def _changed(r: random.Random, epoch: Epoch, anchor: tuple[int, int], tick_ms: int) -> Epoch:
     """The next version: some of everything that a version may change."""
     if r.random() < 0.4:
-        epoch = replace(epoch, bike=_bike(r, tick_ms))
+        bike = _bike(r, tick_ms)
+        epoch = replace(epoch, bike=replace(bike, ttl_ms=min(bike.ttl_ms, epoch.bike.ttl_ms)))  # never longer
     if r.random() < 0.4:
         epoch = replace(epoch, silent_after_ms=_silent_after(r, tick_ms))
     if r.random() < 0.5:

@@ -94,6 +94,30 @@ async def test_killing_workers_at_any_send_loses_and_changes_nothing(seed: int, 
     assert_right(kafka, seed, last)
 
 
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_snapshot_never_stands_past_what_was_sent(seed: int, small_parts: None) -> None:
+    """Agents and snapshots take turns at every send; then the worker is killed. What was decided is sent, or decided again."""
+    r = random.Random(seed)
+    kafka = new_world(seed)
+    for _ in range(12):
+        one = worker(kafka)
+        try:
+            await one.own(TPS)
+            one.sink.kill_at = one.sink.sends + r.randint(5, 150)
+            while any(len(kafka.log(*tp)) > one.keeper.held[tp].state.position for tp in TPS):
+                tp = r.choice(TPS)
+                both = [asyncio.ensure_future(one.pump(tp, 60)), asyncio.ensure_future(one.keeper.write(tp))]
+                await asyncio.wait(both)
+                for each in both:
+                    each.result()
+        except Killed:
+            continue
+    last = worker(kafka)
+    await last.own(TPS)
+    await last.drain()
+    assert_right(kafka, seed, last)
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_workers_that_share_and_swap_partitions_agree(seed: int) -> None:
     r = random.Random(seed)

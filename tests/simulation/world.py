@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -126,6 +127,7 @@ class FakeSink:
         self.dead = False
 
     async def send(self, record: Record) -> asyncio.Future[Any]:
+        await asyncio.sleep(0)  # others get their turn at every send, as with a real producer
         self.sends += 1
         if self.dead or self.sends == self.kill_at:
             self.dead = True
@@ -201,7 +203,7 @@ class SimWorker:
             stage: Any = self.city if tp.topic == FACTS else self.pings
             half = len(records) // 2
             runs = [FakeRun(state.position, records[:half]), FakeRun(state.position + half, records[half:])]
-            await stage.take(state, [run for run in runs if run.stored])
+            await self.keeper.work(tp, partial(stage.take, runs=[run for run in runs if run.stored]))
         return len(records)
 
     async def drain(self, n: int = 50) -> None:

@@ -216,9 +216,9 @@ class System:
             assert record.value is not None
             first = bodies.setdefault(record.headers["ce_id"], record.value)
             assert first == record.value, f"two bodies of event {record.headers['ce_id']!r}:\n{first!r}\n{record.value!r}"
-        by_city: dict[str, list[bytes]] = {}
+        by_city: dict[str, list[bytes]] = {city: [] for city in self.settings.facts_partition}
         for body in bodies.values():
-            by_city.setdefault(orjson.loads(body)["city"], []).append(body)
+            by_city[orjson.loads(body)["city"]].append(body)
         return by_city
 
     def event_records(self) -> int:
@@ -289,25 +289,14 @@ class System:
         As far as the cities have come: call it when all workers have stopped, or when nothing more can happen.
         """
         through = self.progress()
-        events = self.backtest(log)
-        want = {
-            city: [event.body for event in events if event.city == city and event.tick <= tick]
-            for city, tick in through.items()
-        }
-        got = self.events()
-        for city, bodies in want.items():
-            assert_same(got.get(city, []), bodies)
-        own = {
-            operator: self.read(self.settings.topics.operator_topic(operator)) for operator in self.settings.timeline.operators
-        }
-        for operator, records in own.items():
-            bodies = [record.value for record in {record.headers["ce_id"]: record for record in reversed(records)}.values()][::-1]
-            assert bodies == [
-                event.operator_body
-                for event in events
-                if event.operator == operator and event.operator_body is not None and event.tick <= through[event.city]
-            ]
-        return sum(map(len, want.values()))
+        due = [event for event in self.backtest(log) if event.tick <= through[event.city]]
+        for city, bodies in self.events().items():
+            assert_same(bodies, [event.body for event in due if event.city == city])
+        for operator in self.settings.timeline.operators:
+            told = [event for event in due if event.operator == operator]
+            for city, bodies in self.events(self.settings.topics.operator_topic(operator)).items():
+                assert_same(bodies, [event.operator_body for event in told if event.city == city and event.operator_body])
+        return len(due)
 
 
 def assert_same(got: Sequence[bytes], want: Sequence[bytes]) -> None:
@@ -359,6 +348,15 @@ update_interval = "10s"
 """
 
 
+CITY = """
+[[city]]
+name = "{name}"
+time_zone = "UTC"
+boundary = {boundary}
+{rules}
+"""
+
+
 def configuration(
     bootstrap: str,
     name: str,
@@ -373,8 +371,9 @@ def configuration(
     deployment: str = "",
     boundary: str = "{ south = 39.4, west = 115.4, north = 41.1, east = 117.6 }",
     rules: str = RULE.format(per_hectare="0.5"),
+    cities: str = "",
 ) -> str:
-    """TOML of a deployment whose topics all begin with `name`: one gateway feed, one city."""
+    """TOML of a deployment whose topics all begin with `name`: one gateway feed, one city, if none are given."""
     brokers = orjson.dumps(bootstrap.split(",")).decode()
     return f"""
 [deployment]
@@ -395,12 +394,7 @@ operators = {orjson.dumps(list(operators)).decode()}
 topic = "{name}.pings"
 gateway = true
 partitions = {partitions}
-
-[city]
-name = "rivertown"
-time_zone = "UTC"
-boundary = {boundary}
-{rules}
+{cities or CITY.format(name="rivertown", boundary=boundary, rules=rules)}
 """
 
 

@@ -142,10 +142,14 @@ def test_workers_that_are_killed_and_stopped_in_mid_stream_agree_with_the_backte
                 system.wait_progress(crawl[len(crawl) // 3].record_ms // TICK_MS)
                 TROUBLE[number](system, workers)
         system.wait_progress(crawl[-1].record_ms // TICK_MS)
-        system.until(lambda due=STANDING[number]: system.roster(*workers) == due, f"{STANDING[number]} bikes")
+        wait_roster(system, workers, STANDING[number])
     assert system.assert_events_are_the_backtests(records) > 2000
     for worker in workers:
         worker.stop()
+
+
+def wait_roster(system: System, workers: list[Worker], bikes: int) -> None:
+    system.until(lambda: system.roster(*workers) == bikes, f"{bikes} bikes in the city")
 
 
 def cut_at_gaps(records: list[FeedRecord]) -> list[list[FeedRecord]]:
