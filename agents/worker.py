@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -72,6 +74,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         deployment, timeline, names = settings.deployment, settings.timeline, settings.topics
         self.settings = settings
+        self._scratch = tempfile.TemporaryDirectory(prefix="urban-brain-")  # Faust makes a folder, and nothing is in it
         self.metrics = Metrics(timeline, version=version("urban-brain"), clock=deployment.clock)
         self.metrics.configuration(epoch.hash for epoch in timeline.epochs)
         client = kafka_client(settings)
@@ -116,6 +119,7 @@ class Worker:
             session_timeout_s=deployment.session_timeout.total_seconds(),
             heartbeat_interval_s=deployment.session_timeout.total_seconds() / 3,
             credentials=faust_credentials(settings),
+            datadir=Path(self._scratch.name),
         )
         self.keeper.commit = lambda offsets: transport.commit(self.app, offsets)
         self.keeper.committed = lambda tps: transport.committed(self.app, tps)
@@ -224,6 +228,8 @@ class Companions(Service):  # type: ignore[misc]
         except asyncio.CancelledError:
             raise
         except Exception as error:
+            if self.should_stop:  # what it worked with is closed already
+                return
             await transport.fail(self.worker.app, error)
 
 

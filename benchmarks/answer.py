@@ -43,14 +43,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """After so many ticks: bikes that stand per operator, digest of all counts, alerts sent, and which are open."""
+    """After so many ticks: bikes that stand per operator, digest of all counts, and the alert events sent."""
 
     standing: dict[str, int]
     digest: str
     occupied: int
     events: tuple[Event, ...]
-    open: frozenset[tuple[str, str]]
-    settled: frozenset[tuple[str, str]]  # (cell, operator) that were judged the same for the last 3 minutes
 
 
 def digest_of(cells: Ints, operators: Ints, counts: Ints) -> str:
@@ -81,8 +79,6 @@ def answer(world: World, seconds: int) -> Answer:
         digest=digest_of(cells, operators, last.astype(np.int64)),
         occupied=int((last > 0).sum()),
         events=tuple(events),
-        open=frozenset(name for name, is_open in _states(events).items() if is_open),
-        settled=frozenset(name for name in _names(events) if not any(e[1:3] == name and e[0] > ticks - 36 for e in events)),
     )
 
 
@@ -142,12 +138,3 @@ def _episode(counts: list[int], limits: Limits) -> Iterator[tuple[int, str, int,
 
 def _matters(delta: int, last_excess: int) -> bool:
     return delta > 0 and (delta >= 3 or 5 * delta >= last_excess)
-
-
-def _names(events: list[Event]) -> set[tuple[str, str]]:
-    return {(event[1], event[2]) for event in events}
-
-
-def _states(events: list[Event]) -> dict[tuple[str, str], bool]:
-    """(cell, operator) -> is its alert open."""
-    return {(cell, operator): state != "cleared" for _, cell, operator, state, *_ in events}

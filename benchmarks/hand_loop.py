@@ -6,7 +6,7 @@ confluent-kafka's `consume(20000)`, polars for JSON, numpy for the rest: newest 
 for bikes that came to stand elsewhere, counts per (cell, operator), a maximum per hectare, hysteresis, `for`,
 `keep_firing_for` and cooldown, alerts to a topic, offsets committed once a second. What it does not do, all in its favour:
 its state is in memory only, so a crash loses it; time is the newest that a batch holds, so alerts depend on how batches
-were cut; an alert names no bikes and is never updated; a bad record ends it; nothing is converted, expired or doubted.
+were cut; an alert names no bikes and is never updated, in a backlog most are missed, for partitions come unevenly; a bad record ends it; nothing is converted, expired or doubted.
 """
 
 from __future__ import annotations
@@ -214,11 +214,6 @@ class Job:
             "bikes": self.ids.count,
             "standing": {name: int(counts[operators == i].sum()) for i, name in enumerate(OPERATORS)},
             "digest": digest_of(cells, operators, counts),
-            "open": [
-                [h3.int_to_str(cell), OPERATORS[operator]]
-                for (cell, operator), episode in zip(self.pairs, self.episodes, strict=True)
-                if episode.open
-            ],
         }
 
 

@@ -140,7 +140,8 @@ class Keeper:
         self.recovering = True
         self._metrics.recovering.set(1)
         self.assigned = tps
-        await self.lost([tp for tp in self.held if tp not in tps])
+        # A state whose work was broken off is past outputs that were never sent: it is loaded anew, and works them again.
+        await self.lost([tp for tp, held in self.held.items() if tp not in tps or not held.whole])
         new = sorted(tp for tp in tps if tp not in self.held)
         if new:
             await self._load(new)
@@ -212,11 +213,13 @@ class Keeper:
                     held.written_at = time.monotonic()
                     return
                 columns, extra = held.state.pack()
+            self._metrics.step.labels("snapshot_pack").observe(time.monotonic() - started)
             await self._sink.flush()
             nbytes = await self._put(tp, held, boundary, columns, extra)
             held.written, held.written_at = boundary, time.monotonic()
             await self._commit(tp, held, boundary)
             kind, seconds = self._stages[tp.topic].kind, time.monotonic() - started
+            self._metrics.step.labels("snapshot_write").observe(seconds)
             self._metrics.snapshot_written(kind, tp.topic, tp.partition, seconds=seconds, size=nbytes, now_s=time.time())
             await self._tidy(tp, held)
 
@@ -305,7 +308,9 @@ class Keeper:
                 "were deleted before they were worked on. Raise the topic's retention; to go on without them, delete the changelog "
                 "and the consumer group and accept an incomplete picture for one ttl"
             )
+        started = time.monotonic()
         state = stage.restore(tp.topic, tp.partition, Snapshot(manifest, unpack_columns(manifest.layout, parts)))
+        self._metrics.step.labels("restore").observe(time.monotonic() - started)
         boundary = Boundary(manifest.tick, manifest.clock, manifest.resume_offset)
         log.info(
             "%s: snapshot at tick %d by %s, going on at offset %d", tp, manifest.tick, manifest.writer, manifest.resume_offset

@@ -180,7 +180,9 @@ class PingsStage:
         state.clock_ms = max(state.clock_ms, int(record_ms.max()))
         through = state.source.through
         complete_ms = (through + 1) * self._timeline.tick_ms if through >= 0 else -1
-        self._metrics.source_at(state.topic, state.partition, clock_ms=state.clock_ms, complete_ms=complete_ms)
+        self._metrics.source_at(
+            state.topic, state.partition, clock_ms=state.clock_ms, complete_ms=complete_ms, bikes=state.source.bikes()
+        )
 
     def _judge(
         self, state: PingPartition, records: Records, malformed: Sequence[tuple[int, str]]
@@ -197,6 +199,7 @@ class PingsStage:
             self._metrics.count_outcomes(frame.outcomes)
             for city, section in frame.sections.items():
                 self._metrics.facts.labels(city).inc(len(section.facts))
+                self._metrics.heard(city, section.heard, (frame.tick + 1) * self._timeline.tick_ms)
         return step.frames, refused
 
     async def _tell(self, state: PingPartition, frames: Sequence[Frame]) -> None:

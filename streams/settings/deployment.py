@@ -74,7 +74,7 @@ class Deployment(BaseSettings):
         timedelta(seconds=30), description="Wall time between snapshots of a partition."
     )
     quarantine_cap: int = Field(
-        10, ge=0, le=100_000, description="RefusedError records kept per operator, reason and tick; the rest is counted."
+        10, ge=0, le=100_000, description="Refused records kept per operator, reason and tick; the rest is counted."
     )
     http_host: str = Field("0.0.0.0", description="Address of /metrics, /ready and /live.")
     http_port: int = Field(6066, ge=0, le=65_535, description="Port of /metrics, /ready and /live; 0: any free one.")

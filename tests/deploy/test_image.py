@@ -68,7 +68,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
         elif line.startswith("RUN ") and "-m venv /tools" not in line:
             command = re.sub(r"(?<![\w.])/(tools|opt|wheel)\b", rf"{shlex.quote(str(root))}/\1", line.removeprefix("RUN "))
             command = command.replace("--python python3.11", f"--python {sys.executable}")
-            done = subprocess.run(command, shell=True, cwd=root / "src", capture_output=True, text=True, check=False)
+            trusting = os.environ | {"UV_SYSTEM_CERTS": "1"}  # a mirror's certificate, where there is one
+            done = subprocess.run(
+                command, shell=True, cwd=root / "src", env=trusting, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     yield Image(root)
     shutil.rmtree(root)

@@ -45,6 +45,7 @@ class Thing:
     name: str
     at: tuple[int, int]
     status: str | None
+    echo: tuple[int, int]  # from where a reflection makes it seem to be, as long as it stands
     lie: tuple[int, tuple[int, int]] | None = None
     said: list[tuple[FeedOf, dict[str, Any], tuple[int, int]]] = field(default_factory=list)
 
@@ -62,7 +63,9 @@ class Fleet:
         names = r.sample(NAMES, r.choice((2, 4, 6, 8, len(NAMES))))
         statusless = {o for o in operators if r.random() < 0.25}
         self.things = [
-            Thing(o, name, self._parking(), None if o in statusless else r.choice(PARKED)) for o in operators for name in names
+            Thing(o, name, self._parking(), None if o in statusless else r.choice(PARKED), self._offset())
+            for o in operators
+            for name in names
         ]
         self.tide = "in"
         self.muted: dict[str, int] = {}  # operator -> until
@@ -125,6 +128,10 @@ class Fleet:
             lng += 3_600_000_000
         return (max(-900_000_000, min(900_000_000, at[0] + self.r.randint(-by, by))), lng)
 
+    def _offset(self) -> tuple[int, int]:
+        """16 to 45 m to the west."""
+        return (self.r.randint(-10, 10) * METRE, -self.r.randint(16, 45) * METRE)
+
     def _parking(self) -> tuple[int, int]:
         return self._moved(self.r.choice(self.hot), self.spread * METRE // 10)
 
@@ -143,7 +150,7 @@ class Fleet:
         if x < 0.13:
             fields, at = self._lie(thing, fields)
         elif x < 0.18:
-            fields = self._late(fields)
+            fields = self._late(thing, fields)
         elif x < 0.21:
             fields["accuracy"] = r.choice((100.0, 100.0005, 100.001, 101, 5000.0))
         elif x < 0.24:
@@ -173,6 +180,9 @@ class Fleet:
             self._leave(thing)
         elif x < 0.30:
             pass  # still here
+        elif x < 0.42:
+            there = (thing.at[0] + thing.echo[0], thing.at[1] + thing.echo[1])
+            return self._words(thing), self._moved(there, r.choice((0, 3, 8, 12)) * METRE)
         elif x < 0.60:
             at = self._moved(thing.at, r.choice((3, 8, 30, 55, 75, 120)) * METRE)  # jitter
             return self._words(thing), at
@@ -219,7 +229,10 @@ class Fleet:
             fields["event"] = r.choice(EVENTS)
         return fields
 
-    def _late(self, fields: dict[str, Any]) -> dict[str, Any]:
+    def _late(self, thing: Thing, fields: dict[str, Any]) -> dict[str, Any]:
+        """Older than it could be, or kept back since just after what was said last."""
+        if thing.said and self.r.random() < 0.5:
+            return {**fields, "ts": max(self.now - self.ttl, thing.said[-1][1]["ts"] + self.r.randint(1, 2_000))}
         return {**fields, "ts": fields["ts"] - self.r.randint(0, min(self.ttl, 120_000))}
 
     def _lie(self, thing: Thing, fields: dict[str, Any]) -> tuple[dict[str, Any], tuple[int, int]]:

@@ -80,11 +80,12 @@ def _with_clock_records(log: list[Record], r: random.Random) -> list[Record]:
 def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     """The world of a seed with about `size` records. Sorted: record timestamps never go back."""
     r = random.Random(seed)
-    tick_ms = r.choice((1_000, 5_000, 5_000, 60_000))
-    ticks = r.choice((200, 500, 1000))
+    steady = r.random() < 0.2  # one operator, heard often enough to have a usual gap
+    tick_ms = 60_000 if steady else r.choice((1_000, 5_000, 5_000, 60_000))
+    ticks = 1000 if steady else r.choice((200, 500, 1000))
     start = (1_700_000_000_000 // tick_ms + r.randrange(1000)) * tick_ms
     anchor = r.choice(ANCHORS)
-    timeline = _timeline(r, anchor, tick_ms, start, ticks)
+    timeline = _timeline(r, anchor, tick_ms, start, ticks, steady=steady)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
@@ -105,7 +106,7 @@ def _feeds(r: random.Random, anchor: tuple[int, int]) -> dict[str, WorldFeed]:
 # --- configuration ------------------------------------------------------------------------------------------------------
 
 
-def _timeline(r: random.Random, anchor: tuple[int, int], tick_ms: int, start: int, ticks: int) -> Timeline:
+def _timeline(r: random.Random, anchor: tuple[int, int], tick_ms: int, start: int, ticks: int, *, steady: bool) -> Timeline:
     first = start // tick_ms
     versions = r.choice((0, 0, 1, 2))
     starts = sorted(r.sample(range(first + 5, first + ticks), versions))
@@ -113,8 +114,8 @@ def _timeline(r: random.Random, anchor: tuple[int, int], tick_ms: int, start: in
         from_tick=FOR_EVER,
         hash="0" * 64,
         bike=_bike(r, tick_ms),
-        operators=r.choice((OPERATORS, OPERATORS[:2], OPERATORS[:1])),
-        silent_after_ms=_silent_after(r, tick_ms),
+        operators=OPERATORS[:1] if steady else r.choice((OPERATORS, OPERATORS[:2], OPERATORS[:1])),
+        silent_after_ms=() if steady else _silent_after(r, tick_ms),
         cities=_cities(r, anchor, tick_ms),
     )
     epoch = replace(epoch, cities=_watching(r, epoch))

@@ -118,6 +118,23 @@ async def test_a_snapshot_never_stands_past_what_was_sent(seed: int, small_parts
     assert_right(kafka, seed, last)
 
 
+async def test_a_partition_whose_work_was_broken_off_is_loaded_anew_even_if_it_stays_here() -> None:
+    """The agent is cancelled between two sends: the state has moved on, its outputs have not."""
+    kafka = new_world(1)
+    one = worker(kafka)
+    await one.own(TPS)
+    for at in (1, 2, 5, 9):
+        one.sink.stop_at = one.sink.sends + at
+        work = asyncio.ensure_future(one.drain())
+        await asyncio.wait([work, asyncio.ensure_future(one.sink.stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()
+        await asyncio.wait([work])
+        one.sink.stopped.clear()
+        await one.own(TPS)
+    await one.drain()
+    assert_right(kafka, 1, one)
+
+
 @pytest.mark.parametrize("seed", range(6))
 async def test_workers_that_share_and_swap_partitions_agree(seed: int) -> None:
     r = random.Random(seed)

@@ -1,0 +1,67 @@
+"""The whole way by the command line: topics, worker, replay; kills in between; and the backtest says the same to the byte."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.simulation.city import pings
+from tests.system.conftest import MakeSystem
+from tests.system.harness import CITY, RULE, assert_same
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+BORDERS = [(39.8, 39.903), (39.903, 39.909), (39.909, 40.1)]
+CITIES = "".join(
+    CITY.format(
+        name=name,
+        boundary=f"{{ south = {south}, west = 116.3, north = {north}, east = 116.5 }}\npartition = {partition}",
+        rules=RULE.format(per_hectare="0.4"),
+    )
+    for name, partition, (south, north) in zip(("lowtown", "midtown", "uptown"), (0, 0, 1), BORDERS, strict=True)
+)
+"""Two of the three share a partition of the facts and of the alerts."""
+NETWORK = 'ttl = "300s"\nsilent_after = { alpha = "90s", beta = "90s" }'
+
+
+def write_log(path: Path, count: int) -> int:
+    """Pings as NDJSON; the length of the log in seconds of stream time."""
+    records = pings(1, count)
+    with path.open("wb") as file:
+        for record in records:
+            if record.value != b"junk":
+                file.write(orjson.dumps(orjson.loads(record.value) | {"received_at": record.record_ms}) + b"\n")
+    return (records[-1].record_ms - records[0].record_ms) // 1000
+
+
+def test_a_replay_with_kills_in_mid_stream_gives_the_backtests_events(deploy: MakeSystem, tmp_path: Path) -> None:
+    system = deploy(operators=("alpha", "beta"), network=NETWORK, cities=CITIES, session="10s")
+    log, out = tmp_path / "pings.ndjson", tmp_path / "alerts.ndjson"
+    length_s = write_log(log, 8000)
+    system.run("backtest", log, "--out", out)
+    worker = system.worker(instance_id="one")
+    system.wait_ready(worker)
+    replay = threading.Thread(target=system.run, args=("replay", log, "--speed", str(length_s / 12)))
+    replay.start()
+    for _ in range(3):
+        system.wait_events(system.event_records() + 100)
+        assert replay.is_alive(), "a kill must come in mid-stream"
+        worker.kill()
+        worker = system.worker(instance_id="one")
+        system.wait_ready(worker)
+    replay.join()
+    system.wait_progress(system.newest_input_ms() // 5000 - 1)
+    worker.stop()
+
+    written = out.read_bytes().splitlines()
+    for city, bodies in system.events().items():
+        assert_same(bodies, [body for body in written if orjson.loads(body)["city"] == city])
+        assert len(bodies) > 100
+    assert system.assert_events_are_the_backtests() == len(written)
+    run = system.backtester()
+    assert len(list(run.run(system.input_log()))) == len(written)
+    opened = [event for city in run.cities.values() for event in city.open_events().values()]
+    assert system.open_alerts() == {event.episode_id.encode(): event.body for event in opened}
