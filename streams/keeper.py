@@ -45,6 +45,7 @@ from streams.snapshots import (
 log = logging.getLogger(__name__)
 
 KEPT_SNAPSHOTS = 2
+WRITTEN_AT_A_TIME = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,15 +191,33 @@ class Keeper:
     # --- writing --------------------------------------------------------------------------------------------------------
 
     async def run(self, stopping: Callable[[], bool]) -> None:
-        """Write what is due, one partition at a time, until told to stop."""
-        while not stopping():
-            now = time.monotonic()
-            due = min(self.held.items(), key=lambda item: item[1].due_at, default=None)
-            if due is None or due[1].due_at > now:
-                await asyncio.sleep(min(1.0, due[1].due_at - now) if due else 0.2)
-                continue
-            due[1].due_at = now + self._interval_s
-            await self.write(due[0])
+        """Write what is due until told to stop. A snapshot mostly waits for acknowledgements, so a few go on at a time."""
+        writing: dict[Any, asyncio.Task[None]] = {}
+        try:
+            while not stopping():
+                for tp in [tp for tp, task in writing.items() if task.done()]:
+                    writing.pop(tp).result()
+                wait_s = self._start_due(writing)
+                if writing:
+                    await asyncio.wait(writing.values(), timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(wait_s)
+        finally:
+            for task in writing.values():
+                task.cancel()
+
+    def _start_due(self, writing: dict[Any, asyncio.Task[None]]) -> float:
+        """Start the snapshots whose time has come, longest due first; seconds until it is worth looking again."""
+        now = time.monotonic()
+        waiting = sorted((held.due_at, tp) for tp, held in self.held.items() if tp not in writing)
+        for due_at, tp in waiting:
+            if due_at > now:
+                return min(1.0, due_at - now)
+            if len(writing) >= WRITTEN_AT_A_TIME:
+                break
+            self.held[tp].due_at = now + self._interval_s
+            writing[tp] = asyncio.create_task(self.write(tp))
+        return 0.2
 
     async def write(self, tp: Any) -> None:
         """One snapshot and its commit. Raises OutputError if anything of it could not be written."""

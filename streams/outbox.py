@@ -114,9 +114,8 @@ class Outbox:
     async def flush(self) -> None:
         """Wait until everything handed over before is acknowledged by all in-sync replicas. Raises OutputError if not."""
         self._check()
-        while self._pending:
-            await asyncio.wait(set(self._pending))
-            # done callbacks run on the next turn of the loop
-            await asyncio.sleep(0)
-            self._check()
+        pending = set(self._pending)  # those of now: whatever others send meanwhile is not waited for
+        if pending:
+            await asyncio.wait(pending)
+            await asyncio.sleep(0)  # done callbacks run on the next turn of the loop
         self._check()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from faust.tables.manager import TableManager
 from faust.types import TP
 
 from streams.transport.consumer import Consumer, InHand, Owner, Transport
@@ -51,6 +52,14 @@ class RunSchema(faust.Schema):  # type: ignore[misc]
 
     def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
         return message.value
+
+
+class NoTables(TableManager):  # type: ignore[misc]
+    """Stock first waits a second for tables that may still be made: a worker that comes back would be idle for it."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class App(faust.App):  # type: ignore[misc]
@@ -130,6 +139,7 @@ def build_app(
         topic_allow_declare=False,
         topic_disable_leader=True,
         table_standby_replicas=0,
+        TableManager=NoTables,
         web_enabled=False,
         **({} if datadir is None else {"datadir": str(datadir)}),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from functools import lru_cache
 from itertools import count
 
@@ -353,3 +354,18 @@ async def test_a_version_may_be_added_before_it_starts_and_not_after() -> None:
     other = timeline(epoch(), epoch(middle, digest="22" * 32, per_hectare="0.2"))
     with pytest.raises(SnapshotError, match="knew with other content"):
         await worker(kafka, other).own(TPS)
+
+
+async def test_every_partition_is_written_when_it_is_due_and_an_error_ends_the_worker() -> None:
+    kafka = new_world(1)
+    one = SimWorker(kafka, timeline(), FEEDS, SOURCES, interval_s=0.01)
+    await one.own(TPS)
+    await one.drain()
+    await one.keeper.run(lambda: set(kafka.committed) == set(TPS))
+    kafka.log(*TPS[0]).append(
+        replace(kafka.log(*TPS[0])[-1], value=b"junk", timestamp_ms=kafka.log(*TPS[0])[-1].timestamp_ms + 60_000)
+    )
+    await one.pump(TPS[0], 1)
+    one.sink.lost = True
+    with pytest.raises(OutputError):
+        await one.keeper.run(lambda: False)

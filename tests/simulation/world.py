@@ -156,7 +156,9 @@ class FakeSink:
 class SimWorker:
     """One worker process."""
 
-    def __init__(self, kafka: Kafka, timeline: Timeline, feeds: list[Feed], sources: list[Place]) -> None:
+    def __init__(
+        self, kafka: Kafka, timeline: Timeline, feeds: list[Feed], sources: list[Place], *, interval_s: float = 30.0
+    ) -> None:
         self.kafka = kafka
         self.sink = FakeSink(kafka)
         self.now_ms = 0
@@ -177,6 +179,7 @@ class SimWorker:
             sink=self.sink,
             epochs=[(epoch.from_tick, epoch.hash) for epoch in timeline.epochs],
             metrics=metrics,
+            interval_s=interval_s,
         )
         self.keeper.commit = self._commit
         self.keeper.committed = self._committed
