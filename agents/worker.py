@@ -36,6 +36,7 @@ from streams.web import Readiness, WebServer
 
 _MEND_INTERVAL_S = 60.0
 _CLOCK_LOOK_S = 0.05
+_TRIM_INTERVAL_S = 30.0
 _BROKER_RETRY_S = 2.0
 _SNAPSHOT_AGE_LIMIT = 4  # in snapshot intervals; then /ready says no
 
@@ -159,7 +160,7 @@ class Companions(Service):  # type: ignore[misc]
         deployment = self.worker.settings.deployment
         await self.worker.web.start(deployment.http_host, deployment.http_port)
         await self.worker.outbox.start()
-        tasks = [self._snapshots, self._mend, self._report_lag, self._pace]
+        tasks = [self._snapshots, self._mend, self._report_lag, self._pace, self._trim]
         if deployment.clock == "live":
             tasks.append(self._keep_time)
         for task in tasks:
@@ -179,6 +180,11 @@ class Companions(Service):  # type: ignore[misc]
             for partition in list(self.worker.city.states):
                 if not self.worker.keeper.recovering:
                     await self.worker.city.mend(partition)
+
+    async def _trim(self) -> None:
+        while not self.should_stop:
+            await self.sleep(_TRIM_INTERVAL_S)
+            transport.give_back_freed_memory()
 
     async def _report_lag(self) -> None:
         while not self.should_stop:

@@ -60,6 +60,9 @@ def main() -> int:
         print(json.dumps(dict.fromkeys(KEYS) | {"answers_checked": False}))
         return 1
     print(json.dumps(found))
+    if found.get("snapshots_in_window", throughput.SNAPSHOTS) < throughput.SNAPSHOTS:
+        say(f"too fast to be true: {throughput.SNAPSHOTS} snapshots of every partition must fall into the window")
+        return 1
     return 0
 
 

@@ -37,10 +37,12 @@ WARM_S = 60  # after so long each bike was heard at least once
 CROWD, CROWDS_PER_MILLION = 90, 150
 
 _METRES = 111_195.0
-_HEAD = '{"bike_id":"b0000000","operator":"alpha","ts":1700000000000,"lat":39.0000000,"lng":116.0000000,"accuracy":5,"status":"'
-_PARKED, _RIDING = b'available"}', b'on_trip"}\0\0'
-_ID, _OPERATOR, _TS, _LAT, _LNG, _ACCURACY = (_HEAD.index(s) for s in ("0000000", "alpha", "1700", "39.", "116.", '5,"s'))
-PING_BYTES = len(_HEAD) + len(_PARKED)
+_HEAD = (
+    '{"bike_id":"b0000000","operator":"alpha","ts":1700000000000,"lat":39.0000000,"lng":116.0000000,"accuracy":05,"status":"'
+)
+# A NUL stands where a shorter text has nothing; the last thing that happens to a ping is that they are taken out.
+_PARKED, _RIDING = b'available"}\n', b'on_trip"}\n\0\0'
+_ID, _OPERATOR, _TS, _LAT, _LNG, _ACCURACY = (_HEAD.index(s) for s in ("0000000", "alpha", "1700", "39.", "116.", '05,"s'))
 
 Ints = NDArray[np.int64]
 
@@ -153,19 +155,20 @@ class World:
             pings.riding[mover, None], np.frombuffer(_RIDING, np.uint8), np.frombuffer(_PARKED, np.uint8)
         )
         rows[mover] = part
-        return rows.view(f"S{PING_BYTES}").ravel().tolist()  # trailing NULs of shorter ones go
+        return rows.tobytes().translate(None, b"\0").split(b"\n")[:-1]
 
     def keys(self, pings: Pings) -> list[bytes]:
         rows = np.ascontiguousarray(self._template[pings.bike, _ID - 1 : _ID + 7])
         return rows.view("S8").ravel().tolist()
 
     def _render_template(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """The ping of each bike at its home, without the time: uint8 (bikes, PING_BYTES)."""
+        """The ping of each bike at its home, without the time: uint8 (bikes, bytes of the longest)."""
         rows = np.tile(np.frombuffer(_HEAD.encode() + _PARKED, np.uint8), (self.bikes, 1))
         rows[:, _ID : _ID + 7] = _digits(self.number, 7)
         names = np.array([list(name.encode()) for name in OPERATORS], np.uint8)
         rows[:, _OPERATOR : _OPERATOR + names.shape[1]] = names[self.operator]
-        rows[:, _ACCURACY] = rng.integers(ord("3"), ord("9") + 1, self.bikes)
+        rows[:, _ACCURACY : _ACCURACY + 2] = _digits(rng.integers(3, 26, self.bikes), 2)
+        rows[rows[:, _ACCURACY] == ord("0"), _ACCURACY] = 0
         _write_position(rows, self.home[:, 0], self.home[:, 1])
         return rows
 
@@ -203,7 +206,12 @@ def _digits(numbers: Ints, width: int) -> NDArray[np.uint8]:
 
 
 def _write_position(rows: NDArray[np.uint8], lat: Ints, lng: Ints) -> None:
+    """Seven decimals, without zeros at the end, as JSON writers do."""
     for at, whole, e7 in ((_LAT, 2, lat), (_LNG, 3, lng)):
         digits = _digits(e7, whole + 7)
+        shorter = np.flatnonzero(digits[:, -1] == ord("0"))
+        for last in range(whole + 6, whole, -1):
+            shorter = shorter[digits[shorter, last] == ord("0")]
+            digits[shorter, last] = 0
         rows[:, at : at + whole] = digits[:, :whole]
         rows[:, at + whole + 1 : at + whole + 8] = digits[:, whole:]

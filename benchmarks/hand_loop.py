@@ -6,7 +6,8 @@ confluent-kafka's `consume(20000)`, polars for JSON, numpy for the rest: newest 
 for bikes that came to stand elsewhere, counts per (cell, operator), a maximum per hectare, hysteresis, `for`,
 `keep_firing_for` and cooldown, alerts to a topic, offsets committed once a second. What it does not do, all in its favour:
 its state is in memory only, so a crash loses it; time is the newest that a batch holds, so alerts depend on how batches
-were cut; an alert names no bikes and is never updated, in a backlog most are missed, for partitions come unevenly; a bad record ends it; nothing is converted, expired or doubted.
+were cut (in a backlog partitions come unevenly, and most are missed); an alert names no bikes and is never updated; a bad
+record ends it; nothing is converted, expired or doubted.
 """
 
 from __future__ import annotations
@@ -74,8 +75,7 @@ class HashedIds:
     def _insert(self, hashes: NDArray[np.uint64], at: Ints) -> None:
         """New ids into free places; of several that want one place the last gets it, the others look on."""
         self._keys[at] = hashes
-        placed, index = np.unique(at[self._keys[at] == hashes], return_index=True)
-        del index
+        placed = np.unique(at[self._keys[at] == hashes])
         self._rows[placed] = np.arange(self.count, self.count + len(placed))
         self.count += len(placed)
 

@@ -208,13 +208,8 @@ class Rig:
         port = free_port({port for ports in self.kafka.ports.values() for port in ports})
         path = self.folder / f"{name}.toml"
         path.write_text(
-            _CONFIGURATION.format(
-                brokers=self.bootstrap, clock=clock, name=name, snapshot_interval=snapshot_interval, port=port, feed=feed,
-                operators=json.dumps(OPERATORS), partitions=PARTITIONS, city=CITY, south=SOUTH - 0.1, west=WEST - 0.1,
-                north=NORTH + 0.1, east=EAST + 0.1, per_hectare=PER_HECTARE, resolution=RESOLUTION,
-                rule=rule or 'for = "60s"\nkeep_firing_for = "60s"\ncooldown = "10m"\nupdate_interval = "60s"',
-            )
-        )  # fmt: skip
+            configuration(self.bootstrap, name=name, clock=clock, feed=feed, interval=snapshot_interval, port=port, rule=rule)
+        )
         settings = load(path)
         create(settings)
         return Deployed(self, name, path, settings, port)
@@ -283,6 +278,22 @@ def wait_for(what: str, condition: Callable[[], bool], *watched: Process, patien
         if time.monotonic() > deadline:
             raise BenchError(f"waited {patience_s:.0f} s in vain for {what}. {''.join(p.tail() for p in watched)}")
         time.sleep(0.05)
+
+
+RULE = 'for = "60s"\nkeep_firing_for = "60s"\ncooldown = "10m"\nupdate_interval = "60s"'
+"""That of `answer.py`."""
+
+
+def configuration(
+    brokers: str, *, name: str = "bench", clock: str = "replay", feed: str = FEED_TOPIC, interval: str = "30s", port: int = 0,
+    rule: str = "",
+) -> str:  # fmt: skip
+    """A deployment, the network and one city that covers the feed, as TOML."""
+    return _CONFIGURATION.format(
+        brokers=brokers, clock=clock, name=name, snapshot_interval=interval, port=port, feed=feed,
+        operators=json.dumps(OPERATORS), partitions=PARTITIONS, city=CITY, south=SOUTH - 0.1, west=WEST - 0.1,
+        north=NORTH + 0.1, east=EAST + 0.1, per_hectare=PER_HECTARE, resolution=RESOLUTION, rule=rule or RULE,
+    )  # fmt: skip
 
 
 _CONFIGURATION = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -32,6 +33,7 @@ class Round:
     drain: Speed
     hand: Speed
     ours: Speed
+    snapshots: float  # of each partition within the window, and of the city if that is fewer
     snapshot_bytes_per_ping: float
 
 
@@ -74,13 +76,13 @@ def measure(rig: Rig, log: Log, rounds: int) -> list[Round]:
     done = []
     for number in range(1, rounds + 1):
         drain, hand = run_drain(rig, log), run_hand(rig, log)
-        ours, bytes_per_ping = run_ours(rig, log, f"round{number}")
+        ours, snapshots, bytes_per_ping = run_ours(rig, log, f"round{number}")
         say(
             f"round {number}: drain {_text(drain)}, hand loop {_text(hand)}, ours {_text(ours)} "
             f"({ours.per_s / drain.per_s:.2f} x drain, {ours.per_s / hand.per_s:.2f} x hand loop; "
-            f"by CPU {ours.per_cpu_s / drain.per_cpu_s:.2f} and {ours.per_cpu_s / hand.per_cpu_s:.2f})"
+            f"by CPU {ours.per_cpu_s / drain.per_cpu_s:.2f} and {ours.per_cpu_s / hand.per_cpu_s:.2f}), {snapshots:.1f} snapshots of each partition"
         )
-        done.append(Round(drain, hand, ours, bytes_per_ping))
+        done.append(Round(drain, hand, ours, snapshots, bytes_per_ping))
     return done
 
 
@@ -95,6 +97,7 @@ def figures(rounds: list[Round]) -> dict[str, float]:
         "cpu_ratio_to_hand_loop": round(median(r.ours.per_cpu_s / r.hand.per_cpu_s for r in rounds), 3),
         "drain_per_s": round(median(r.drain.per_s for r in rounds)),
         "hand_loop_per_s": round(median(r.hand.per_s for r in rounds)),
+        "snapshots_in_window": round(min(r.snapshots for r in rounds), 1),
         "snapshot_bytes_per_ping": round(median(r.snapshot_bytes_per_ping for r in rounds), 2),
     }
 
@@ -121,8 +124,8 @@ def _speed(result: dict[str, Any]) -> Speed:
     return Speed(result["per_s"], result["per_cpu_s"])
 
 
-def run_ours(rig: Rig, log: Log, name: str) -> tuple[Speed, float]:
-    """A new worker with a new consumer group works through the log. Also the bytes of snapshots per ping of the window."""
+def run_ours(rig: Rig, log: Log, name: str) -> tuple[Speed, float, float]:
+    """A new worker with a new consumer group works through the log. Also snapshots, and their bytes per ping, of the window."""
     interval_ms = 1000 * (log.pings - log.warm) // EXPECTED_PER_S // (SNAPSHOTS + 1)
     deployed = rig.deploy(name, clock="replay", feed=FEED_TOPIC, snapshot_interval=f"{interval_ms}ms")
     names, first = deployed.settings.topics, START_MS // TICK_MS
@@ -141,45 +144,42 @@ def run_ours(rig: Rig, log: Log, name: str) -> tuple[Speed, float]:
         wait_for("the end of the log", lambda: reached(first + log.seconds // TICK_S - 1), worker.process)
         wall, cpu = time.perf_counter() - wall, worker.process.cpu_s() - cpu
         after = worker.metrics()
-        _check(worker, log, [json.loads(message.value()) for message in deployed.tail(names.alerts).rest()])
+        _check(worker, log, [message.value() for message in deployed.tail(names.alerts).rest()])
     finally:
         progress.close()
         worker.process.stop()
     pings = log.records - before["batch_records_sum"]
+    speed = Speed(pings / wall, pings / cpu)
     count = "snapshot_duration_seconds_count/"
     snapshots = {kind: after.get(count + kind, 0) - before.get(count + kind, 0) for kind in ("source", "city")}
-    require(
-        snapshots["source"] >= SNAPSHOTS * PARTITIONS and snapshots["city"] >= SNAPSHOTS,
-        f"only {snapshots} snapshots in a window of {wall:.1f} s, not {SNAPSHOTS} of each of {PARTITIONS} partitions",
-    )
     size = sum(value for key, value in after.items() if key.startswith("snapshot_bytes/source/")) / PARTITIONS
     city = sum(value for key, value in after.items() if key.startswith("snapshot_bytes/city/"))
-    return Speed(pings / wall, pings / cpu), (snapshots["source"] * size + snapshots["city"] * city) / pings
+    return (
+        speed,
+        min(snapshots["source"] / PARTITIONS, snapshots["city"]),
+        (snapshots["source"] * size + snapshots["city"] * city) / pings,
+    )
 
 
-def _check(worker: Worker, log: Log, alerts: list[dict[str, Any]]) -> None:
+def _check(worker: Worker, log: Log, alerts: list[bytes]) -> None:
     right = log.answer
     metrics = worker.metrics()
     accepted = sum(value for key, value in metrics.items() if key.startswith("pings_total/") and key.endswith("/accepted"))
     require(accepted == log.pings, f"{accepted:,.0f} of {log.pings:,} pings were accepted")
     roster = worker.roster(metrics)
     require(roster == right.standing, f"{roster} bikes stand, right is {right.standing}")
-    found = sorted(_event(alert) for alert in alerts)
+    found = sorted(event_of(alert) for alert in alerts)
     missing, more = set(right.events) - set(found), set(found) - set(right.events)
     require(len(found) == len(set(found)), "an alert event was sent twice")
     require(not missing and not more, f"{len(missing)} alert events are missing, {len(more)} are wrong: {missing or more}")
 
 
-def _event(alert: dict[str, Any]) -> Event:
-    end_s = _seconds(alert["observed_at"])
-    tick = (round(end_s * 1000) - START_MS) // TICK_MS - 1
+def event_of(body: bytes) -> Event:
+    """What `answer` knows of an alert."""
+    alert = json.loads(body)
+    end_ms = round(datetime.fromisoformat(alert["observed_at"]).timestamp() * 1000)
+    tick = (end_ms - START_MS) // TICK_MS - 1
     return tick, alert["area"]["h3"], alert["operator"], alert["state"], alert["count"], alert["excess"]
-
-
-def _seconds(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
 
 
 def _text(speed: Speed) -> str:

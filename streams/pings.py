@@ -67,6 +67,21 @@ class _GatewayPing(msgspec.Struct, gc=False, kw_only=True):
     operator: _Name
 
 
+class _BriefPing(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """What most pings are: no field but these, and time as a number. Parsing and reading a small struct is cheaper.
+
+    What it takes, `_GatewayPing` takes too, with the same values; what it does not is parsed again by that.
+    """
+
+    bike_id: _Name
+    ts: Annotated[int, Meta(gt=0, lt=END_OF_TIME_MS)]
+    lat: Annotated[float, Meta(ge=-90, le=90)]
+    lng: Annotated[float, Meta(ge=-180, le=180)]
+    accuracy: Annotated[float, Meta(ge=0)] | None = None
+    status: _State | None = None
+    operator: _Name
+
+
 _STATE_CODES: dict[str | None, int] = dict(zip((None, *STATES[1:]), range(len(STATES)), strict=True))
 _VEHICLE_CODES: dict[str | None, int] = dict(zip((None, *VEHICLES[1:]), range(len(VEHICLES)), strict=True))
 _PLAIN = bytes(range(0x20, 0x7F))  # printable ASCII
@@ -77,20 +92,58 @@ _TO_WGS84: dict[str, Callable[..., tuple[NDArray[np.float64], NDArray[np.float64
 }
 
 
+PIECE_RECORDS = 4_096
+"""Decoded at a time: the objects of more do not stay in the cache, and their memory goes back to the system each time."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """What some of the values decode to."""
+
+    columns: dict[str, Any]
+    rows: NDArray[np.int64]
+    clocks: list[int]
+    reasons: list[Reason]
+
+    @classmethod
+    def joined(cls, pieces: Sequence[_Piece]) -> _Piece:
+        columns: dict[str, Any] = {"ids": [id_ for piece in pieces for id_ in piece.columns.pop("ids")]}
+        for name in pieces[0].columns:
+            columns[name] = np.concatenate([piece.columns[name] for piece in pieces])
+        return cls(
+            columns,
+            np.concatenate([piece.rows for piece in pieces]),
+            [index for piece in pieces for index in piece.clocks],
+            [reason for piece in pieces for reason in piece.reasons],
+        )
+
+
 class PingDecoder:
-    """Decodes the records of one feed. Keeps no state from one batch to the next."""
+    """Decodes the records of one feed. Keeps nothing from one batch to the next but whether its pings are brief ones."""
 
     def __init__(self, feed: Feed, timeline: Timeline) -> None:
         ping: type[msgspec.Struct] = _GatewayPing
+        brief: type[msgspec.Struct] = _BriefPing
         numbers = {name: number for number, name in enumerate(timeline.operators)}
         if feed.operator is not None:
             # On an operator's own feed the operator may be left out, and no other may be named.
             ping = msgspec.defstruct(
                 "Ping", [("operator", _Name, feed.operator)], bases=(_GatewayPing,), gc=False, kw_only=True
             )
+            brief = msgspec.defstruct(
+                "Brief",
+                [("operator", _Name, feed.operator)],
+                bases=(_BriefPing,),
+                gc=False,
+                kw_only=True,
+                forbid_unknown_fields=True,
+            )
             numbers = {feed.operator: numbers.get(feed.operator, -1)}
         self._operators = numbers
         self._parse_one: Callable[[Any], Any] = msgspec.json.Decoder(ping).decode
+        self._parse_brief: Callable[[Any], Any] = msgspec.json.Decoder(brief).decode
+        self._brief_pause = 0  # pieces before brief pings are tried again
+        self._next_pause = 1
         self._to_wgs84 = _TO_WGS84.get(feed.coordinates)
 
     def decode(
@@ -100,22 +153,54 @@ class PingDecoder:
 
         record_ms and offsets are int64 (n,), for n values; a value of None is a clock record.
         """
-        pings, clocks, reasons = self._parse(values)
+        pieces = [self._piece(values[at : at + PIECE_RECORDS], at) for at in range(0, max(len(values), 1), PIECE_RECORDS)]
+        whole = pieces[0] if len(pieces) == 1 else _Piece.joined(pieces)
+        has_value = None
+        if whole.clocks:
+            has_value = np.ones(len(values), dtype=np.bool_)
+            has_value[whole.clocks] = False
+        records = Records(record_ms=record_ms, offsets=offsets, has_value=has_value, rows=whole.rows, **whole.columns)
+        return records, whole.reasons
+
+    def _piece(self, values: Sequence[bytes | None], first: int) -> _Piece:
+        """Decode some values; `first` is the index of the first of them, and all indices in the answer count from there."""
+        brief = self._brief(values)
+        pings, clocks, reasons = self._parse(values) if brief is None else (brief, [], [])
         rows = np.arange(len(values))
         if clocks or reasons:
             rows = np.delete(rows, clocks + [index for index, _ in reasons])
-        columns, bad = self._columns(pings, values if len(pings) == len(values) else [values[i] for i in rows.tolist()])
+        if brief is None:
+            bad = _bad_utf8([values[i] for i in rows.tolist()] if len(pings) < len(values) else values)
+            columns = self._columns(pings, bad)
+            columns["vehicle"] = _vehicles([ping.vehicle_type for ping in pings])
+            columns["touched"] = _touched([ping.event for ping in pings])
+        else:  # no field was skipped, so all text has been looked at
+            bad = {}
+            columns = self._columns(pings, bad)
+            columns["vehicle"] = np.zeros(len(pings), dtype=np.uint8)
+            columns["touched"] = np.zeros(len(pings), dtype=np.bool_)
         if bad:
             index = sorted(bad)
             reasons += [(int(rows[i]), bad[i]) for i in index]
             reasons.sort()
             columns = _without(columns, index)
             rows = np.delete(rows, index)
-        has_value = None
-        if clocks:
-            has_value = np.ones(len(values), dtype=np.bool_)
-            has_value[clocks] = False
-        return Records(record_ms=record_ms, offsets=offsets, has_value=has_value, rows=rows, **columns), reasons
+        return _Piece(columns, rows + first, [i + first for i in clocks], [(i + first, text) for i, text in reasons])
+
+    def _brief(self, values: Sequence[bytes | None]) -> list[Any] | None:
+        """All of the values as brief pings, or None if any is not one. Feeds whose pings never are get tried ever more rarely."""
+        if self._brief_pause:
+            self._brief_pause -= 1
+            return None
+        try:
+            pings = list(map(self._parse_brief, values))
+        except MemoryError:
+            raise
+        except Exception:  # a clock record, a longer ping, a broken one: the other way tells
+            self._brief_pause, self._next_pause = self._next_pause, min(2 * self._next_pause, 64)
+            return None
+        self._next_pause = 1
+        return pings
 
     def _parse(self, values: Sequence[bytes | None]) -> tuple[list[Any], list[int], list[Reason]]:
         """Pings that parse, indices of clock records, and reasons of the others."""
@@ -138,21 +223,22 @@ class PingDecoder:
                 else:
                     reasons.append((index, explain(value, error)))
 
-    def _columns(self, pings: list[Any], values: Sequence[Any]) -> tuple[dict[str, Any], dict[int, str]]:
-        """Columns of Records for n parsed pings, and reasons by index of those that break a rule beyond the parser's."""
+    def _columns(self, pings: list[Any], bad: dict[int, str]) -> dict[str, Any]:
+        """Columns of Records for n parsed pings; adds to the bad ones those that break a rule beyond the parser's."""
         n = len(pings)
         ids = [ping.bike_id for ping in pings]
         lat = np.fromiter([ping.lat for ping in pings], dtype=np.float64, count=n)
         lng = np.fromiter([ping.lng for ping in pings], dtype=np.float64, count=n)
         lat_e7, lng_e7 = _e7(lat), _e7(lng)
-        operators = np.fromiter([self._operators.get(ping.operator, -1) for ping in pings], dtype=np.int16, count=n)
-        bad = _null_island(lat_e7, lng_e7) | _unprintable("bike_id", ids) | _bad_utf8(values)
+        operators = self._operator_numbers([ping.operator for ping in pings])
+        for reasons in (_null_island(lat_e7, lng_e7), _unprintable("bike_id", ids)):
+            bad |= reasons
         if n and operators.min() < 0:
             bad |= _unprintable("operator", [ping.operator for ping in pings])
         device_ms = _times([ping.ts for ping in pings], bad)
         if self._to_wgs84 is not None:
             lat_e7, lng_e7 = map(_e7, self._to_wgs84(lat, lng))
-        columns = {
+        return {
             "ids": ids,
             "operator": operators,
             "device_ms": device_ms,
@@ -160,10 +246,15 @@ class PingDecoder:
             "lng": lng_e7,
             "accuracy": _millimetres([ping.accuracy for ping in pings]),
             "state": np.fromiter([_STATE_CODES[ping.status] for ping in pings], dtype=np.uint8, count=n),
-            "vehicle": _vehicles([ping.vehicle_type for ping in pings]),
-            "touched": _touched([ping.event for ping in pings]),
         }
-        return columns, bad
+
+    def _operator_numbers(self, names: list[str]) -> NDArray[np.int16]:
+        numbers = self._operators
+        try:
+            found = [numbers[name] for name in names]
+        except KeyError:
+            found = [numbers.get(name, -1) for name in names]
+        return np.fromiter(found, dtype=np.int16, count=len(names))
 
 
 def _e7(degrees: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -185,7 +276,7 @@ def _unprintable(field: str, names: list[str]) -> dict[int, str]:
     return {i: rule.format(field, shown(name)) for i, name in enumerate(names) if not name.isprintable()}
 
 
-def _bad_utf8(values: Sequence[bytes]) -> dict[int, str]:
+def _bad_utf8(values: Sequence[Any]) -> dict[int, str]:
     """The parser does not look into strings that it skips; JSON text is UTF-8 throughout."""
     if b"".join(values).isascii():
         return {}

@@ -29,7 +29,7 @@ class FeedOf(Protocol):
 
 @dataclass(frozen=True)
 class Sent:
-    """A record as it was written; key: the bike's, by which it goes to a partition. value None: a clock record."""
+    """A record as it was written; key: the bike's id, by which it goes to a partition. value None: a clock record."""
 
     topic: str
     key: str
@@ -46,6 +46,7 @@ class Thing:
     at: tuple[int, int]
     status: str | None
     echo: tuple[int, int]  # from where a reflection makes it seem to be, as long as it stands
+    echoes: bool = False
     lie: tuple[int, tuple[int, int]] | None = None
     said: list[tuple[FeedOf, dict[str, Any], tuple[int, int]]] = field(default_factory=list)
 
@@ -170,7 +171,7 @@ class Fleet:
         value = bytes_of(self.r, fields, at, feed.coordinates)
         if self.r.random() < 0.04:
             value = spoil(self.r, value)
-        return Sent(feed.topic, f"{thing.operator}|{thing.name}", self.now, value)
+        return Sent(feed.topic, thing.name, self.now, value)
 
     def _scene(self, thing: Thing) -> tuple[dict[str, Any], tuple[int, int]]:
         """What the bike does, and what it says of it."""
@@ -178,11 +179,15 @@ class Fleet:
         x = r.random()
         if self.tide != "in" and r.random() < 0.6:
             self._leave(thing)
-        elif x < 0.30:
-            pass  # still here
-        elif x < 0.42:
+        elif r.random() < 0.06:
+            thing.echoes = not thing.echoes
+        elif thing.echoes and r.random() < 0.7:
+            if x < 0.2:
+                thing.status = r.choice((*PARKED, "on_trip", "on_trip")) if thing.status else None
             there = (thing.at[0] + thing.echo[0], thing.at[1] + thing.echo[1])
             return self._words(thing), self._moved(there, r.choice((0, 3, 8, 12)) * METRE)
+        elif x < 0.30:
+            pass  # still here
         elif x < 0.60:
             at = self._moved(thing.at, r.choice((3, 8, 30, 55, 75, 120)) * METRE)  # jitter
             return self._words(thing), at

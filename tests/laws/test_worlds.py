@@ -27,12 +27,12 @@ EVENTS = {
     ("overcrowded", "cleared", "ridden"): 10,
     ("overcrowded", "cleared", "status_only"): 3,
     ("overcrowded", "cleared", "expired"): 10,
-    ("overcrowded", "cleared", "policy"): 20,
+    ("overcrowded", "cleared", "policy"): 10,
     ("operator silent", "raised", None): 200,
     ("operator silent", "cleared", "returned"): 200,
     ("operator silent", "cleared", "policy"): 5,
-    ("city silent", "raised", None): 10,
-    ("city silent", "cleared", "returned"): 10,
+    ("city silent", "raised", None): 8,
+    ("city silent", "cleared", "returned"): 8,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from geo.states import STATES, TOUCHING, VEHICLES
 from streams.pings import Coordinates, Feed, PingDecoder
 from streams.rfc3339 import parse_ms
 from tests.geo.story import epoch, timeline
+from tests.laws.garbage import spoil
 
 TS = 1_700_000_000_000
 PING: dict[str, Any] = {"bike_id": "b1", "operator": "alfa", "ts": TS, "lat": 39.9, "lng": 116.4}
@@ -282,3 +284,34 @@ def test_a_record_says_the_same_alone_and_among_others(values: list[bytes | None
         alone, alone_bad = decoded(value)
         assert alone_bad.get(0) == bad.get(i)
         assert alone.ids == [id_ for row, id_ in zip(records.rows.tolist(), records.ids, strict=True) if row == i]
+
+
+def pings_of_all_kinds(seed: int) -> list[bytes]:
+    """Mostly brief pings, some longer ones, each of them perhaps spoilt in one of the laws' ways."""
+    r = random.Random(seed)
+    found = []
+    for i in range(300):
+        fields: dict[str, Any] = {"bike_id": f"b{r.randrange(99)}", "operator": r.choice(["alpha", "beta", "nobody"])}
+        fields |= {"ts": 1_700_000_000_000 + i, "lat": round(r.uniform(-1, 60), 7), "lng": round(r.uniform(-1, 140), 7)}
+        for name, value in (("accuracy", 5.5), ("status", "on_trip"), ("status", None), ("event", "lock"), ("battery", 0.5)):
+            if r.random() < 0.2:
+                fields[name] = value
+        value = json.dumps(fields).encode()
+        found.append(spoil(r, value) if r.random() < 0.3 else value)
+    return found
+
+
+@pytest.mark.parametrize("operator", [None, "alpha"])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_brief_ping_means_the_same_as_the_same_ping_read_in_full(seed: int, operator: str | None) -> None:
+    quick, full = (PingDecoder(Feed("bike.pings", operator), timeline(epoch())) for _ in range(2))
+    brief = 0
+    for value in pings_of_all_kinds(seed):
+        quick._brief_pause, full._brief_pause = 0, 10**9
+        brief += quick._brief([value]) is not None
+        quick._brief_pause = 0
+        (got, why), (want, because) = (d.decode([value], np.array([5]), np.array([0])) for d in (quick, full))
+        assert why == because
+        for name in Records.__dataclass_fields__:
+            assert np.array_equal(getattr(got, name), getattr(want, name)), (name, value)
+    assert brief > 50

@@ -13,7 +13,7 @@ from typing import Any, Self
 import orjson
 from confluent_kafka import Producer
 
-from tests.system.harness import System
+from tests.system.harness import System, Worker
 
 PLACES, CROWDED = 1009, 8
 RULES = """
@@ -46,6 +46,7 @@ class Census:
 
     def __init__(self, system: System, per_second: int = 3000) -> None:
         self.acknowledged = 0
+        self._system = system
         self._topic = system.settings.feeds[0].topic
         self._per_second = per_second
         self._failed: list[str] = []
@@ -74,6 +75,16 @@ class Census:
         left = self._producer.flush(5 if kind else 170)
         assert kind or (not left and not self._failed), (left, self._failed[:3])
         assert kind or self.acknowledged == self._made
+
+    def wait(self, count: int) -> None:
+        """Until so many more were acknowledged."""
+        due = self.acknowledged + count
+        self._system.until(lambda: self.acknowledged >= due, f"{count} more pings are acknowledged", 150)
+
+    def watch(self, worker: Worker) -> None:
+        """Until the worker is at it, and has been for some time."""
+        self._system.wait_ready(worker)
+        self.wait(2500)
 
     def _run(self) -> None:
         began = time.monotonic()

@@ -193,7 +193,7 @@ class System:
         for feed in self.settings.feeds:
             logged = self.read(feed.topic)
             for before, after in pairwise(logged):
-                assert before.partition != after.partition or before.time_ms <= after.time_ms, "the log is not sorted"
+                assert before.partition != after.partition or before.time_ms <= after.time_ms, f"not sorted: {before}, {after}"
             records += [FeedRecord(r.time_ms, feed.topic, r.key or b"", cast(bytes, r.value)) for r in logged]
         return sorted(records, key=lambda record: record.record_ms)
 
@@ -284,12 +284,16 @@ class System:
     # --- judging --------------------------------------------------------------------------------------------------------
 
     def assert_events_are_the_backtests(self, log: Sequence[FeedRecord] | None = None) -> int:
-        """The distinct events of each city are those of the backtest over the same log, to the byte; gives how many.
+        """The same with what the backtest makes of the log that the input topics hold."""
+        return self.assert_events_are(self.backtest(log))
 
-        As far as the cities have come: call it when all workers have stopped, or when nothing more can happen.
+    def assert_events_are(self, wanted: Iterable[Event]) -> int:
+        """The distinct events of each city are these, to the byte, as far as the city has come; gives how many.
+
+        To be called when all workers have stopped, or when nothing more can happen.
         """
         through = self.progress()
-        due = [event for event in self.backtest(log) if event.tick <= through[event.city]]
+        due = [event for event in wanted if event.tick <= through[event.city]]
         for city, bodies in self.events().items():
             assert_same(bodies, [event.body for event in due if event.city == city])
         for operator in self.settings.timeline.operators:

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.kafka_local import KafkaCluster
 from tests.system.census import OPTIONS, Census, assert_nothing_is_lost
-from tests.system.harness import System, make_system, until
+from tests.system.harness import System, make_system
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("kafka")]  # which skips where there is none
 
@@ -49,11 +49,6 @@ def system_on(tmp_path: Path) -> Iterator[Callable[..., System]]:
         system.close()
 
 
-def more(census: Census, count: int) -> Callable[[], bool]:
-    due = census.acknowledged + count
-    return lambda: census.acknowledged >= due
-
-
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("outage_s", OUTAGES_S)
 def test_a_broker_that_is_away_at_the_start_and_later_is_waited_for(
@@ -66,16 +61,15 @@ def test_a_broker_that_is_away_at_the_start_and_later_is_waited_for(
     worker.wait_for("no broker answered", timeout_s=30)
     cluster.start()
     with Census(system) as census:
-        system.wait_ready(worker)
-        system.until(more(census, 10_000), "the load goes on")
+        census.watch(worker)
         cluster.stop()
         with pytest.raises(AssertionError, match="not within"):
             system.until(lambda: False, "nobody gives up", outage_s)
         assert worker.running, worker.tail()
         cluster.start()
-        system.until(more(census, 20_000), "the load goes on")
+        census.wait(15_000)
         cluster.restart()
-        system.until(more(census, 10_000), "the load goes on")
+        census.wait(6_000)
     assert_nothing_is_lost(system, census)
 
 
@@ -102,12 +96,11 @@ def test_killing_the_coordinator_with_its_partitions_and_then_the_controller_los
     system = system_on(cluster, **OPTIONS, deployment="replication_factor = 3")
     with Census(system) as census:
         worker = system.worker()
-        system.wait_ready(worker)
-        system.until(more(census, 10_000), "the load goes on")
+        census.watch(worker)
         for victim in (coordinator_of(cluster, system.settings.deployment.app_id), controller_of(cluster)):
             cluster.kill(victim)
-            system.until(more(census, 15_000), "the load goes on without a node")
+            census.wait(9_000)
             cluster.start(victim)
-            system.until(more(census, 10_000), "the load goes on")
-    assert until(lambda: worker.running, "the worker lives")
+            census.wait(6_000)
+    assert worker.running, worker.tail()
     assert_nothing_is_lost(system, census)

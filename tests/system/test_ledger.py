@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import pytest
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from streams.settings import load
 from tests.kafka_fixtures import Kafka
 from tests.system.census import OPTIONS, Census, assert_nothing_is_lost
 from tests.system.conftest import MakeSystem
-from tests.system.harness import System, Worker
+from tests.system.harness import System
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 ASSIGNED = "Setting newly assigned partitions"
 
 
-def more(census: Census, count: int) -> Callable[[], bool]:
-    """A condition: so many more were acknowledged than now."""
-    due = census.acknowledged + count
-    return lambda: census.acknowledged >= due
-
-
-def work_on(system: System, census: Census, worker: Worker) -> None:
-    """Until the worker is at it, and has been for some thousand pings."""
-    system.wait_ready(worker)
-    system.until(more(census, 5000), "the load goes on")
-
-
 def test_workers_that_come_and_go_and_die_under_load_lose_nothing(deploy: MakeSystem) -> None:
     """A backlog from before the group existed; then two rebalances in order and four kills, without static membership."""
     system = deploy(**OPTIONS, session="3s")
     with Census(system) as census:
-        system.until(more(census, 10_000), "a backlog")
+        census.wait(10_000)
         worker = system.worker()
-        work_on(system, census, worker)
+        census.watch(worker)
         for _ in range(2):
             other = system.worker()
-            work_on(system, census, other)
+            census.watch(other)
             other.stop()
         for _ in range(4):
             other = system.worker()
-            work_on(system, census, other)
+            census.watch(other)
             worker.kill()
             worker = other
-        system.until(more(census, 5000), "the load goes on")
+        census.wait(3000)
     assert_nothing_is_lost(system, census)
 
 
@@ -56,8 +44,8 @@ def test_a_static_member_is_back_at_once_and_the_others_notice_nothing(deploy: M
     with Census(system) as census:
         one, two = system.worker(instance_id="one"), system.worker(instance_id="two")
         system.until(lambda: one.text().count(ASSIGNED) and two.text().count(ASSIGNED), "both have joined")
-        work_on(system, census, one)
-        work_on(system, census, two)
+        census.watch(one)
+        census.watch(two)
         assigned = one.text().count(ASSIGNED)
         for how in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL, signal.SIGKILL):
             if how == signal.SIGTERM:
@@ -66,7 +54,7 @@ def test_a_static_member_is_back_at_once_and_the_others_notice_nothing(deploy: M
                 two.kill()
             two = system.worker(instance_id="two")
             system.wait_ready(two, timeout_s=15)
-            system.until(more(census, 3000), "the load goes on")
+            census.wait(3000)
         assert one.text().count(ASSIGNED) == assigned
     two.stop()  # scaling in, in order: who shares the group waits for the session timeout, and nothing is lost
     assert_nothing_is_lost(system, census)
@@ -83,12 +71,12 @@ def test_a_snapshot_that_can_not_be_written_ends_the_worker_and_loses_nothing(de
     topic = system.settings.topics.changelog(system.settings.feeds[0].topic)
     with Census(system) as census:
         worker = system.worker()
-        work_on(system, census, worker)
+        census.watch(worker)
         limit_record_size(kafka, topic, 500)
         assert worker.status() == 1
         assert "could not be written" in worker.text()
         limit_record_size(kafka, topic, 1 << 20)
-        work_on(system, census, system.worker())
+        census.watch(system.worker())
     assert_nothing_is_lost(system, census)
 
 
@@ -97,27 +85,35 @@ def test_a_group_that_was_forgotten_goes_on_from_the_snapshots(deploy: MakeSyste
     system = deploy(**OPTIONS)
     with Census(system) as census:
         worker = system.worker()
-        work_on(system, census, worker)
+        census.watch(worker)
         worker.stop()
         kafka.admin.delete_consumer_groups([system.settings.deployment.app_id])[system.settings.deployment.app_id].result(10)
-        system.until(more(census, 5000), "a backlog")
+        census.wait(3000)
         worker = system.worker()
-        work_on(system, census, worker)
+        census.watch(worker)
         assert worker.text().count("snapshot at tick") == len(system.settings.sources) + 1
     assert_nothing_is_lost(system, census)
 
 
 def test_an_input_topic_that_was_made_anew_is_refused_with_the_remedy(deploy: MakeSystem, kafka: Kafka) -> None:
-    """Its old snapshots belong to a log that is gone; following the remedy, every ping of the new one counts."""
+    """The old snapshots belong to a log that is gone. In a new state, of another name, every ping of the new log counts."""
     system = deploy(**OPTIONS)
-    topic = system.settings.feeds[0].topic
+    topic, name = system.settings.feeds[0].topic, system.settings.deployment.app_id
     with Census(system) as census:
-        worker = system.worker()
-        work_on(system, census, worker)
-    worker.stop()
+        census.watch(system.worker())
+    system.workers[0].stop()
     kafka.admin.delete_topics([topic])[topic].result(10)
-    system.until(lambda: system.command("topics", "create").returncode == 0, "made anew")
+    system.until(lambda: system.command("topics", "create").returncode == 0, "the topic is there again")
     worker = system.worker()
     assert worker.status() == 1
     assert "the topic was made anew" in worker.text()
     assert "Remedy: " in worker.text()
+
+    text = system.config.read_text().replace(f'app_id = "{name}"', f'app_id = "{name}-2"')
+    system.config.write_text(text.replace(f'topic_prefix = "{name}.', f'topic_prefix = "{name}-2.'))
+    anew = System(system.bootstrap, system.directory, load(system.config), system.config, system.workers)
+    anew.run("topics", "create")
+    with Census(anew) as census:
+        census.watch(anew.worker())
+        census.wait(10_000)
+    assert_nothing_is_lost(anew, census)

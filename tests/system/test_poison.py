@@ -55,7 +55,7 @@ BROKEN: list[tuple[bytes, str]] = [
     (ping(ts=0).replace(b'"ts":0', b'"ts":' + b"9" * 400), "malformed"),
     (ping(status="flying"), "malformed"),
     (ping(operator="nobody"), "unknown_operator"),
-    (ping(operator="alpha\nbeta"), "unknown_operator"),
+    (ping(operator="alpha\nbeta"), "malformed"),
     (ping(ts=NOW_MS + 61_000), "future"),
 ]
 

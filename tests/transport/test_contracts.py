@@ -24,6 +24,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import TopicPartition
 from faust.app.base import App as StockApp
+from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.conductor import ConductorHandler
@@ -240,6 +241,18 @@ def test_revocation_and_shutdown_stop_the_flow_and_then_call_wait_empty() -> Non
     in_order(source(StockApp._stop_consumer), *steps)
     assert "if self.conf.stream_wait_empty:" in source(StockApp._consumer_wait_empty)
     assert "await consumer.wait_empty()" in source(StockApp._consumer_wait_empty)
+
+
+def test_the_table_manager_does_nothing_at_its_start_that_ours_leaves_out_but_wait() -> None:
+    body = source(TableManager.on_start)
+    in_order(
+        body,
+        "await self.sleep(1.0)",
+        "if not self.should_stop:",
+        "await self._update_channels()",
+        "await self.recovery.start()",
+    )
+    assert body.count("await") == 3
 
 
 def test_recovery_seeks_before_it_lets_the_flow_go_on() -> None:
