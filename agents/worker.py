@@ -32,7 +32,7 @@ from streams.settings import Settings
 from streams.topics import BrokerAwayError, Difference
 from streams.topics import check as check_topics
 from streams.transport import TP
-from streams.web import Readiness, WebServer
+from streams.web import Readiness, WebServer, refuse_taken_port
 
 _MEND_INTERVAL_S = 60.0
 _CLOCK_LOOK_S = 0.05
@@ -44,6 +44,7 @@ _SNAPSHOT_AGE_LIMIT = 4  # in snapshot intervals; then /ready says no
 def run(settings: Settings) -> int:
     """Run a worker until it is told to stop (0) or can not go on (1)."""
     refuse_wrong_topics(wait_for_topics(settings))
+    refuse_taken_port(settings.deployment.http_host, settings.deployment.http_port)
     # Decoding makes many small objects that live for a batch: the default thresholds look at all of them again and again.
     gc.set_threshold(200_000, 50, 100)
     worker = Worker(settings)

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.errors import OutputError
+from streams.transport.metadata import pace_metadata
 
 _PATIENCE_MS = 120_000
 """A broker may be away for this long before a send counts as failed and the worker ends."""
@@ -63,6 +64,7 @@ class Outbox:
             max_batch_size=1 << 20,
             request_timeout_ms=_PATIENCE_MS,
         )
+        pace_metadata(self._producer.client)
         await self._producer.start()
 
     async def stop(self) -> None:

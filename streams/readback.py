@@ -11,6 +11,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from streams.transport.metadata import pace_metadata
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -101,6 +103,7 @@ class KafkaReader:
                 max_partition_fetch_bytes=4 << 20,
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
             )
+            pace_metadata(consumer._client)
             await consumer.start()
             self._consumer = consumer
         return self._consumer

@@ -7,6 +7,7 @@ not, why: an orchestrator waits on it, and the alert rule UrbanBrainWorkerNotRea
 from __future__ import annotations
 
 import errno
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,6 +72,15 @@ class WebServer:
         # Asked here and not kept by a timer: a worker that no longer gets to its timers must not look ready.
         self._metrics.ready.set(float(self._readiness().ok))
         return web.Response(body=self._metrics.render(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """Raises ConfigurationError if nobody can listen there: before anything is started, so that there is one clear message."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise ConfigurationError([_cannot_listen(host, port, error)]) from error
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> str:

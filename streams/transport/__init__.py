@@ -21,6 +21,7 @@ from streams.transport.app import (
 )
 from streams.transport.consumer import Owner
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
+from streams.transport.metadata import pace_metadata
 from streams.transport.runs import CREATE_TIME, LOG_APPEND_TIME, Run
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "give_back_freed_memory",
     "log_bounds",
     "log_end",
+    "pace_metadata",
     "pause",
     "resume",
     "run_worker",

@@ -23,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
+from streams.transport.metadata import pace_metadata
 from streams.transport.runs import RunReading, install
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         pause_s = RETRY_FIRST_S
         while not self.should_stop:
             consumer = self._create_consumer(loop=self.thread_loop)
+            pace_metadata(consumer._client)
             try:
                 await consumer.start()
                 await self._check_topics(consumer)

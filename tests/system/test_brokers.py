@@ -63,9 +63,11 @@ def test_a_broker_that_is_away_at_the_start_and_later_is_waited_for(
     with Census(system) as census:
         census.watch(worker)
         cluster.stop()
+        lines = worker.text().count("\n")
         with pytest.raises(AssertionError, match="not within"):
             system.until(lambda: False, "nobody gives up", outage_s)
         assert worker.running, worker.tail()
+        assert worker.text().count("\n") - lines < 100 * outage_s, "it says so, and does not flood the log"
         cluster.start()
         census.wait(15_000)
         cluster.restart()

@@ -17,10 +17,12 @@ from typing import Any
 import aiokafka
 import faust
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.producer.sender import Sender
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import TopicPartition
 from faust.app.base import App as StockApp
@@ -253,6 +255,20 @@ def test_the_table_manager_does_nothing_at_its_start_that_ours_leaves_out_but_wa
         "await self.recovery.start()",
     )
     assert body.count("await") == 3
+
+
+def test_metadata_is_asked_for_again_at_once_and_by_the_method_that_is_paced() -> None:
+    """Where the pause stands in `pace_metadata`; when aiokafka has one of its own there, ours can go."""
+    in_order(
+        source(AIOKafkaClient._md_synchronizer), "ret = await self._metadata_update(self.cluster, topics)", "set_result(ret)"
+    )
+    in_order(
+        source(Sender._sender_routine),
+        "if unknown_leaders_exist:",
+        "fut = self.client.force_metadata_update()",
+        "asyncio.wait(",
+    )
+    assert "sleep" not in source(AIOKafkaClient._md_synchronizer) + source(Sender._sender_routine)
 
 
 def test_recovery_seeks_before_it_lets_the_flow_go_on() -> None:
