@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
 import tempfile
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from agents import city, pings
@@ -33,6 +35,8 @@ from streams.topics import BrokerAwayError, Difference
 from streams.topics import check as check_topics
 from streams.transport import TP
 from streams.web import Readiness, WebServer, refuse_taken_port
+
+log = logging.getLogger(__name__)
 
 _MEND_INTERVAL_S = 60.0
 _CLOCK_LOOK_S = 0.05
@@ -224,7 +228,11 @@ class Companions(Service):  # type: ignore[misc]
             ends = {tp: end for tp in mine if (end := transport.log_end(worker.app, tp)) is not None}
             unknown = [tp for tp in mine if tp not in ends]
             if unknown:  # nothing was ever fetched from these: the broker knows where they end
-                asked = {tp: end for tp, (_, end) in (await transport.log_bounds(worker.app, unknown)).items()}
+                try:
+                    asked = {tp: end for tp, (_, end) in (await transport.log_bounds(worker.app, unknown)).items()}
+                except KafkaError as error:  # a broker is away for long: what time it is, is told when it is back
+                    log.warning("the ends of %s could not be asked for: %r", unknown, error)
+                    continue
             known = {(tp.topic, tp.partition): ends.get(tp, asked.get(tp, 0)) for tp in mine}
             await worker.pings.keep_time(time.time_ns() // 1_000_000, known)
 
@@ -235,7 +243,7 @@ class Companions(Service):  # type: ignore[misc]
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            if self.should_stop:  # what it worked with is closed already
+            if self.worker.app.should_stop or self.should_stop:  # what it worked with is closed already
                 return
             await transport.fail(self.worker.app, error)
 
