@@ -31,7 +31,7 @@ from streams.pings import Feed
 from streams.pings_stage import PingsStage
 from streams.readback import KafkaReader
 from streams.settings import Settings
-from streams.topics import BrokerAwayError, Difference
+from streams.topics import PATIENCE_S, BrokerAwayError, Difference
 from streams.topics import check as check_topics
 from streams.transport import TP
 from streams.web import Readiness, WebServer, refuse_taken_port
@@ -61,7 +61,7 @@ def wait_for_topics(settings: Settings) -> list[Difference]:
     """What is wrong with the topics. A broker that is away is waited for: it and its workers may start in any order."""
     while True:
         try:
-            return check_topics(settings)
+            return check_topics(settings, patience_s=PATIENCE_S)
         except BrokerAwayError as error:
             print(f"waiting: {error}", file=sys.stderr, flush=True)  # noqa: T201  (logging is set up later, by mode)
             time.sleep(_BROKER_RETRY_S)

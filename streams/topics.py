@@ -5,6 +5,7 @@ Nothing else makes topics: brokers should run with `auto.create.topics.enable=fa
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ from streams.errors import UrbanBrainError
 from streams.settings import Deployment, Settings
 
 TIMEOUT_S = 10.0
+PATIENCE_S = 2.0
+"""For `check` by those that may be started right after the topics were made."""
 FOR_EVER = "-1"
+_LOOK_AGAIN_S = 0.2
 _EMBEDDED = "mockCluster"  # so librdkafka calls it; it does not answer when it is asked for settings
 _MS = timedelta(milliseconds=1)
 _ANY_TIME = str(2**63 - 1)
@@ -99,15 +103,19 @@ def _input_config(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def check(settings: Settings, *, timeout_s: float = TIMEOUT_S) -> list[Difference]:
+def check(settings: Settings, *, timeout_s: float = TIMEOUT_S, patience_s: float = 0.0) -> list[Difference]:
     """Everything that is not as configured. Raises BrokerAwayError if no broker answers in time.
 
+    patience_s: how long to look again for topics that are missing; brokers hear of new ones one after another.
     The embedded broker cannot be asked for settings; of its topics only existence and partitions are looked at.
     """
     client = _Client(settings.deployment, timeout_s)
     found = client.topics()
     topics = wanted(settings)
-    missing = [topic for topic in topics if topic.name not in found]
+    deadline = time.monotonic() + patience_s
+    while (missing := [topic for topic in topics if topic.name not in found]) and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_S)
+        found = client.topics()
     present = [topic for topic in topics if topic.name in found]
     differences = [_missing(topic) for topic in missing]
     for topic in present:

@@ -9,7 +9,7 @@ import click
 
 from agents.commands.common import config_option, json_option, print_json
 from streams.settings import load
-from streams.topics import check, create, wanted
+from streams.topics import TIMEOUT_S, check, create, wanted
 
 
 @click.group(epilog="Example: urban-brain topics create --config examples/city.toml")
@@ -31,7 +31,7 @@ def create_command(config: tuple[Path, ...], alter: bool, as_json: bool) -> int:
         for name in done:
             click.echo(name)
         click.echo(f"{len(done)} of {len(wanted(settings))} topics made or altered, the others were there.", err=True)
-    left = [difference for difference in check(settings) if difference.fatal]
+    left = [difference for difference in check(settings, patience_s=TIMEOUT_S) if difference.fatal]
     for difference in left:
         click.echo(str(difference), err=True)
     return 1 if left else 0

@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import orjson
-from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from agents.backtest import Backtest
@@ -30,6 +29,8 @@ from geo.city import Event
 from streams.feeds.records import FeedRecord
 from streams.pings import Feed
 from streams.settings import Settings, load
+from tests.system.configuring import configuration
+from tests.system.reading import Logged, read_topic
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,15 +49,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-class Logged(NamedTuple):
-    partition: int
-    offset: int
-    time_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: dict[str, bytes]
 
 
 class Worker:
@@ -308,98 +300,6 @@ def assert_same(got: Sequence[bytes], want: Sequence[bytes]) -> None:
     for number, (one, other) in enumerate(zip(got, want, strict=False)):
         assert one == other, f"event {number} of {len(want)} differs:\n{one!r}\nshould be\n{other!r}"
     assert len(got) == len(want), f"{len(got)} events, {len(want)} should be: {[*got, *want][min(len(got), len(want))]!r}"
-
-
-def read_topic(bootstrap: str, topic: str) -> list[Logged]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "tests", "enable.auto.commit": False, "log_level": 0})
-    try:
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        bounds = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=10) for p in sorted(partitions)}
-        ends = {p: high for p, (low, high) in bounds.items() if low < high}
-        found: dict[int, list[Logged]] = {p: [] for p in ends}
-        consumer.assign([TopicPartition(topic, p, bounds[p][0]) for p in ends])
-        deadline = time.monotonic() + 30
-        while open_ := [p for p, end in ends.items() if _position(consumer, topic, p) < end]:
-            assert time.monotonic() < deadline, f"{topic}: partitions {open_} can not be read to {ends}"
-            for message in consumer.consume(5000, timeout=0.1):
-                assert message.error() is None, message.error()
-                found[message.partition()].append(_logged(message))
-        return [record for p in found for record in found[p] if record.offset < ends[p]]
-    finally:
-        consumer.close()
-
-
-def _position(consumer: Consumer, topic: str, partition: int) -> int:
-    return int(consumer.position([TopicPartition(topic, partition)])[0].offset)
-
-
-def _logged(message: Any) -> Logged:
-    headers = dict(message.headers() or ())
-    return Logged(message.partition(), message.offset(), message.timestamp()[1], message.key(), message.value(), headers)
-
-
-# --- making a deployment ------------------------------------------------------------------------------------------------
-
-RULE = """
-[[city.rules]]
-id = "crowded"
-name = "Crowded"
-per_hectare = "{per_hectare}"
-for = "10s"
-keep_firing_for = "10s"
-cooldown = "30s"
-update_interval = "10s"
-"""
-
-
-CITY = """
-[[city]]
-name = "{name}"
-time_zone = "UTC"
-boundary = {boundary}
-{rules}
-"""
-
-
-def configuration(
-    bootstrap: str,
-    name: str,
-    *,
-    clock: str = "replay",
-    operators: Sequence[str] = ("alpha",),
-    partitions: int = 3,
-    tick: str = "5s",
-    session: str = "6s",
-    snapshots: str = "1s",
-    network: str = "",
-    deployment: str = "",
-    boundary: str = "{ south = 39.4, west = 115.4, north = 41.1, east = 117.6 }",
-    rules: str = RULE.format(per_hectare="0.5"),
-    cities: str = "",
-) -> str:
-    """TOML of a deployment whose topics all begin with `name`: one gateway feed, one city, if none are given."""
-    brokers = orjson.dumps(bootstrap.split(",")).decode()
-    return f"""
-[deployment]
-brokers = {brokers}
-clock = "{clock}"
-app_id = "{name}"
-topic_prefix = "{name}."
-session_timeout = "{session}"
-snapshot_interval = "{snapshots}"
-{deployment}
-
-[network]
-tick = "{tick}"
-operators = {orjson.dumps(list(operators)).decode()}
-{network}
-
-[[network.feeds]]
-topic = "{name}.pings"
-gateway = true
-partitions = {partitions}
-{cities or CITY.format(name="rivertown", boundary=boundary, rules=rules)}
-"""
 
 
 def make_system(bootstrap: str, directory: Path, **options: Any) -> System:

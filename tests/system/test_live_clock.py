@@ -11,8 +11,9 @@ import orjson
 import pytest
 
 from tests.kafka_fixtures import Kafka
+from tests.system.configuring import RULE
 from tests.system.conftest import MakeSystem
-from tests.system.harness import RULE, System
+from tests.system.harness import System
 
 pytestmark = pytest.mark.kafka
 

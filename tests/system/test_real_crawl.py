@@ -19,8 +19,9 @@ from streams.feeds.producing import produce
 from streams.feeds.readers import Format, read_rows
 from streams.feeds.records import FeedRecord, ReadReport, Router
 from streams.settings import Settings, loads
+from tests.system.configuring import RULE, configuration
 from tests.system.conftest import MakeSystem
-from tests.system.harness import ROOT, RULE, System, Worker, configuration
+from tests.system.harness import ROOT, System, Worker
 
 FILE = Path(os.environ.get("URBAN_BRAIN_DATA", ROOT.parent / "shared/data")) / "beijing-mobike-parked-2018-02.csv.gz"
 RULES = RULE.format(per_hectare="1.0")

@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from tests.simulation.city import pings
+from tests.system.configuring import CITY, RULE
 from tests.system.conftest import MakeSystem
-from tests.system.harness import CITY, RULE, assert_same
+from tests.system.harness import assert_same
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
