@@ -96,9 +96,9 @@ MUTATIONS = (
         "the cooldown ends a tick early",
     ),
     Mutation(
-        "geo/episodes.py",
-        "return self.bikes < self.limits.clear",
-        "return self.bikes <= self.limits.clear",
+        "geo/measures.py",
+        "return bikes < self.clear",
+        "return bikes <= self.clear",
         "the hysteresis includes its bound",
     ),
     Mutation(
