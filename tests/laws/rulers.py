@@ -86,10 +86,11 @@ class Ruler:
 
     def _rule(self, policy: str, name: str, city: City) -> Rule:
         r = self.r
+        together = r.random() < 0.4
+        plain = together and r.random() < 0.7  # several operators must meet somewhere, and often
         area = r.choice(("cell", "zone", "zone", "each_zone"))
         ids = [geography.geography_id for geography in city.geographies]
-        listed = () if r.random() < 0.25 else tuple(r.sample(ids, r.randint(1, len(ids))))
-        together = r.random() < 0.35
+        listed = () if plain or r.random() < 0.25 else tuple(r.sample(ids, r.randint(1, len(ids))))
         limits = self._limits(area, listed)
         if area != "cell" and not together and r.random() < 0.5:
             limits["minimum"] = r.choice((1, 2, 5))
@@ -101,10 +102,10 @@ class Ruler:
                 resolution=r.choice((9, 9, 10, 8)),
                 area=area,  # type: ignore[arg-type]
                 geographies=listed,
-                states=() if r.random() < 0.7 else tuple(sorted(r.sample(range(1, 7), r.randint(1, 4)))),
+                states=() if plain or r.random() < 0.7 else tuple(sorted(r.sample(range(1, 7), r.randint(1, 4)))),
                 vehicles=() if r.random() < 0.8 else tuple(sorted(r.sample((1, 2, 5, 10), 2))),
                 all_operators=together,
-                window=self._window() if r.random() < 0.5 else None,
+                window=self._window() if not plain and r.random() < 0.5 else None,
                 prepare_ms=r.choice((0, 0, 20 * self.tick_ms)),
                 shadow=r.random() < 0.15,
                 clear_ratio=Fraction(r.choice(("0.8", "0.5", "1"))),
