@@ -47,6 +47,11 @@ class City:
     geographies: tuple[Geography, ...] = ()
     offsets: Offsets = ()
 
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """Those that stand by themselves, and those of policies."""
+        return self.rules + tuple(rule for policy in self.policies for rule in policy.rules)
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:

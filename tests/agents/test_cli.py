@@ -224,7 +224,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 10 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 11 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 

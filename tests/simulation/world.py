@@ -169,7 +169,7 @@ class SimWorker:
             quarantine_cap=10, sink=self.sink, metrics=metrics,
         )  # fmt: skip
         self.city = CityStage(
-            timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, lambda operator: f"alerts.{operator}"),
+            timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, "alerts.shadow", lambda operator: f"alerts.{operator}"),
             progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
         )  # fmt: skip
         self.keeper = Keeper(
