@@ -181,6 +181,27 @@ def test_backtest_gives_an_event_a_line_and_the_same_ones_at_any_partition_count
     assert f"{len(events.splitlines())} events" in err
 
 
+def test_backtest_tries_a_policy_on_what_was_recorded(pings: Path, run: Run, config: Path, tmp_path: Path) -> None:
+    """Whatever dates it has; the city's own rule says the same as without it."""
+    plain = ["backtest", pings, "--config", config]
+    rule = {"rule_id": "r", "name": "At most ten in the city", "rule_type": "count", "maximum": 10, "geographies": []}
+    policy = {"policy_id": "tried", "name": "Tried", "start_date": 4_000_000_000_000, "rules": [rule]}
+    (tmp_path / "tried.json").write_bytes(orjson.dumps({"policies": [policy]}))
+    assert run(*plain, "--out", tmp_path / "without")[0] == 0
+    assert run(*plain, "--out", tmp_path / "with", "--policy", tmp_path / "tried.json")[0] == 0
+    lines = (tmp_path / "with").read_bytes().splitlines()
+    own = [line for line in lines if orjson.loads(line)["rule"]["policy_id"] != "tried"]
+    assert own == (tmp_path / "without").read_bytes().splitlines()
+    assert {orjson.loads(line)["area"]["type"] for line in lines if line not in own} == {"city"}
+
+
+def test_a_policy_that_cannot_be_tried_is_wrong_use(pings: Path, run: Run, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "tried.json").write_text('{"policies": [{"policy_id": "p", "name": "P", "rules": [{"rule_type": "speed"}]}]}')
+    code, _, err = run("backtest", pings, "--config", config, "--out", "-", "--policy", tmp_path / "tried.json")
+    assert code == 2
+    assert 'tried.json: policies[1].rules[1].rule_type: must be "count"' in err
+
+
 def test_backtest_to_stdout_keeps_the_summary_apart(pings: Path, run: Run, config: Path) -> None:
     code, out, err = run("backtest", pings, "--out", "-", "--json", "--config", config)
     assert code == 0

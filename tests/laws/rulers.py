@@ -69,6 +69,11 @@ class Ruler:
     def _policy(self, name: str, city: City) -> Policy:
         r = self.r
         rules = tuple(self._rule(name, f"rule-{i}", city) for i in range(r.choice((1, 2, 3, 4))))
+        if r.random() < 0.25:  # all operators meet in the whole city
+            whole = replace(rules[0], area="zone", geographies=(), states=(), vehicles=(), window=None, all_operators=True)
+            few = r.choice((1, 2, 4))
+            none = {"minimum": None, "per_hectare": None, "per_hectare_text": None, "capacity": None, "share_of_fleet": None}
+            return Policy(name, name.title(), (replace(whole, maximum=few, **none),))  # type: ignore[arg-type]
         return Policy(
             policy_id=name,
             name=name.title(),
