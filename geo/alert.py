@@ -198,7 +198,7 @@ def map_links(centroids: Sequence[tuple[float, float]]) -> list[dict[str, str]]:
     ]
 
 
-def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, time_zone: str) -> bytes:
+def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, *, time_zone: str) -> bytes:
     """Too many bikes of one operator in one area, or too few."""
     body = heading.fields() | {
         "severity": found.severity,

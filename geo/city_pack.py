@@ -18,7 +18,6 @@ from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
 from geo.roster import ROW, Key, Roster
 from geo.silence import Packed, Silence
-from geo.watch import Watch
 
 if TYPE_CHECKING:
     from geo.city import CityState
@@ -55,7 +54,8 @@ def pack(city: CityState) -> Packed:
             "operators": city.timeline.operators,
             "resolutions": [key for key in city.ground.tables if isinstance(key, int)],
             "policies": [key for key in city.ground.tables if isinstance(key, str)],
-            "rules": _rules_of(city.watches),
+            "kinds": [watch.measure.kind for watch in city.watches],
+            "rules": city.rulebook.named(city.city, city.silence.now) if city.begun else [],
         }
     )
     return packed
@@ -82,7 +82,7 @@ def restore(city: CityState, packed: Packed) -> None:
         city.ground.layers[resolution] = Cells(resolution)
         city.ground.tables[resolution] = _restore_counts(city.ground.roster, resolution, packed, index)
     counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
-    _restore_watches(city, packed, counts, head["rules"])
+    _restore_watches(city, packed, counts, head)
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
@@ -122,19 +122,14 @@ def _restore_counts(roster: Roster, key: Key, packed: Packed, index: NDArray[np.
     return Counts.restore(codes, operators, count)
 
 
-def _rules_of(watches: list[Watch]) -> list[list[str]]:
-    """What each watch judges by, in words: the kind, then policy and rule of each rule."""
-    return [[watch.measure.kind, *(name for rule in watch.rules for name in rule.key)] for watch in watches]
-
-
-def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts], rules: list[list[str]]) -> None:
-    named = {policy.policy_id for policy in city.city.policies} if city.city else set()
-    if counts.keys() <= named:
-        city.rulebook.restore(city.city, city.silence.now, counts)
-    if _rules_of(city.watches) != rules:
+def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts], head: dict[str, Any]) -> None:
+    city.rulebook.restore(city.city, city.silence.now, counts)
+    named = city.rulebook.named(city.city, city.silence.now)
+    if named != head["rules"] or [watch.measure.kind for watch in city.watches] != head["kinds"]:
         raise ValueError(
-            f"the state of city {city.name} was judged by the rules {rules}, the configuration in force then names "
-            f"{_rules_of(city.watches)}. A version that is in force already must not be changed: add one"
+            f"the state of city {city.name} was judged by the rules {', '.join(head['rules']) or 'none'}, the configuration in "
+            f"force then has {', '.join(named) or 'none'}, or others of these names. "
+            "A version that is in force already must not be changed: add one"
         )
     for number, watch in enumerate(city.watches):
         watch.adopt(_unpack_episodes(_part(packed, f"watch/{number}")))

@@ -86,7 +86,7 @@ class Desk:
                 respond_by=respond_by,
                 resolve_by=resolve_by,
             )
-            body = count_body(heading, rule, area, found, city.time_zone if city else "")
+            body = count_body(heading, rule, area, found, time_zone=city.time_zone if city else "")
             verdict.episode.body = b"" if verdict.state == CLEARED else body
             events.append(heading.event(body))
         return events

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -105,6 +106,7 @@ class Crowding(Measure):
         self._together = np.array([rule.all_operators for rule in rules], np.bool_)
         self._harmless = np.array([_least_maximum(rule) for rule in rules], np.int64)
         self._shares = np.full((len(rules), len(operators)), -1, np.int64)  # maxima of those by fleet
+        self._fleets = np.full(len(operators), -1, np.int64)  # by which they are
         self.forget()
 
     def forget(self) -> None:
@@ -116,15 +118,18 @@ class Crowding(Measure):
     def refresh(self, fleets: Fleets) -> Slots:
         if not self._by_fleet.any():
             return super().refresh(fleets)
-        before = self._shares.copy()
-        everybody = int(fleets[self.operators].sum())
+        if np.array_equal(fleets, self._fleets):
+            return super().refresh(fleets)
+        before, self._fleets = self._shares.copy(), fleets.copy()
+        everybody = [int(fleets[self.operators].sum())] * len(fleets)
+        known: dict[tuple[Fraction | None, bool], list[int]] = {}  # many rules, few shares
         for i in np.flatnonzero(self._by_fleet).tolist():
             rule = self.rules[i]
-            whose = [everybody] * len(fleets) if rule.all_operators else fleets.tolist()
-            self._shares[i] = [rule.most(0, 0, fleet) for fleet in whose]
+            share = (rule.share_of_fleet, rule.all_operators)
+            if share not in known:
+                known[share] = [rule.most(0, 0, fleet) for fleet in (everybody if rule.all_operators else fleets.tolist())]
+            self._shares[i] = known[share]
         changed = before != self._shares
-        if not changed.any():
-            return super().refresh(fleets)
         codes, operators = self.counts.codes[: self.counts.size], self.counts.operators[: self.counts.size]
         return np.flatnonzero(changed[self.layer.rule_of(codes), operators]).astype(np.int32)
 

@@ -95,12 +95,21 @@ class Rulebook:
         return gone
 
     def restore(self, city: City | None, tick: int, counts: dict[str, Counts]) -> None:
-        """The watches of a tick, without episodes; counts are those of the policies' layers."""
+        """The watches of a tick, without episodes; counts are those of the policies' layers. None, if they do not fit."""
+        wanted = list(self._wanted(city, tick))
+        resolutions = {rule.resolution for rule in (city.rules if city else ())}
+        if {one.key for one in wanted} != counts.keys() or not resolutions <= self._ground.tables.keys():
+            return
         self.watches = [self._watch(rule, None) for rule in (city.rules if city else ())]
-        for one in self._wanted(city, tick):
+        for one in wanted:
             self._ground.layers[one.key], self._ground.tables[one.key] = one.layer(), counts[one.key]
             self.watches += self._watches(one)
         self.edge = self._next_edge(city, tick)
+
+    def named(self, city: City | None, tick: int) -> list[str]:
+        """Policy and rule of all that are in force at a tick."""
+        rules = [*(city.rules if city else ()), *(rule for one in self._wanted(city, tick) for rule in one.rules)]
+        return ["/".join(rule.key) for rule in rules]
 
     # -- the city's own rules -------------------------------------------------------------------------------------------
 

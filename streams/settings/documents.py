@@ -106,6 +106,8 @@ class RuleDocument(Document):
             raise RefusedError("must not have an exclusive maximum of 0: fewer than none", "Write inclusive_maximum: true.")
         if words.capacity is not None and (self.area == "cell" or not self.geographies):
             raise RefusedError("must not have a capacity without zones", 'Name geographies, and set area to "zone".')
+        if words.prepare and self.window is None:
+            raise RefusedError("must have a window to prepare for", "Set start_time, or leave prepare out.")
         return self
 
     @model_validator(mode="after")
@@ -244,7 +246,7 @@ class GeographyDocument(Document):
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """What a file holds. where: of each document, as an error would say it."""
+    """What a file holds, each document by where it stands, as an error would say it."""
 
     policies: dict[str, PolicyDocument] = field(default_factory=dict)
     geographies: dict[str, GeographyDocument] = field(default_factory=dict)
@@ -267,10 +269,10 @@ def read_documents(path: Path, problems: list[Problem]) -> Documents:
         problems.append(Problem(str(path), "holds neither policies nor geographies", "", _HOW))
         return found
     for number, item in enumerate(found_in[0], 1):
-        _take(PolicyDocument, item, path, f"policies[{number}]", found.policies, problems)
+        _take(PolicyDocument, item, path=path, where=f"policies[{number}]", found=found.policies, problems=problems)
     for number, item in enumerate(found_in[1], 1):
         bare = item["geography"] if isinstance(item, dict) and isinstance(item.get("geography"), dict) else item
-        _take(GeographyDocument, bare, path, f"geographies[{number}]", found.geographies, problems)
+        _take(GeographyDocument, bare, path=path, where=f"geographies[{number}]", found=found.geographies, problems=problems)
     return found
 
 
@@ -290,7 +292,7 @@ def _listed(content: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
     return policies if isinstance(policies, list) else [], geographies if isinstance(geographies, list) else []
 
 
-def _take(model: type[Any], item: Any, path: Path, where: str, found: dict[str, Any], problems: list[Problem]) -> None:
+def _take(model: type[Any], item: Any, *, path: Path, where: str, found: dict[str, Any], problems: list[Problem]) -> None:
     try:
         found[f"{path}: {where}"] = model.model_validate(item)
     except ValidationError as error:

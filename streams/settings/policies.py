@@ -76,16 +76,18 @@ def check_policies(library: Library, cities: Sequence[CityTable]) -> Iterator[Pr
 
 def _of_city(library: Library, city: CityTable) -> Iterator[Problem]:
     policies, geographies, rules = city.policies, city.geographies, city.rules
-    yield from _of_version(library, policies, geographies, city.name, [rule.policy or city.name for rule in rules])
+    own = [rule.policy or city.name for rule in rules]
+    yield from _of_version(library, policies, geographies, city=city.name, own=own)
     for version in city.versions:
         policies = policies if version.policies is None else version.policies
         geographies = geographies if version.geographies is None else version.geographies
         rules = rules if version.rules is None else version.rules
-        yield from _of_version(library, policies, geographies, city.name, [rule.policy or city.name for rule in rules])
+        own = [rule.policy or city.name for rule in rules]
+        yield from _of_version(library, policies, geographies, city=city.name, own=own)
 
 
 def _of_version(
-    library: Library, policies: Sequence[Path], geographies: Sequence[Path], city: str, own: Sequence[str]
+    library: Library, policies: Sequence[Path], geographies: Sequence[Path], *, city: str, own: Sequence[str]
 ) -> Iterator[Problem]:
     trial = library.trial.paths
     for paths in (policies, trial):

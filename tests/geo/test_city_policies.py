@@ -421,6 +421,18 @@ def test_an_operator_that_is_none_of_the_policys_any_more_is_cleared_by_policy()
     assert it.nothing(100) == ["cleared ant policy"]
 
 
+def test_a_state_that_other_policies_have_judged_is_refused_with_the_remedy() -> None:
+    one = policy(rule("zone", "square", maximum=0), name="known")
+    it = town(one)
+    it.say(*bikes(1))
+    unknown = town(policy(rule("zone", "square", maximum=0), name="unknown")).timeline
+    with pytest.raises(ValueError, match=r"judged by the rules known/zone, .* then has unknown/zone.* add one"):
+        it.crash(unknown)
+    shortage = town(policy(rule("zone", "square", maximum=5, minimum=1), name="known")).timeline
+    with pytest.raises(ValueError, match="or others of these names"):
+        it.crash(shortage)
+
+
 # --- shadow -------------------------------------------------------------------------------------------------------------
 
 

@@ -197,6 +197,7 @@ def rule(**terms: Any) -> Change:
         (rule(geographies=[GATES, GATES]), "must not name one twice"),
         (rule(urban_brain={"target_ratio": 0.9}), "must have target_ratio at most clear_ratio"),
         (rule(urban_brain={"prepare": "25h"}), "should be less than or equal to 86400000"),
+        (rule(start_time=None, end_time=None), "must have a window to prepare for"),
         (rule(urban_brain={"mode": "off"}), "mode: should be 'active' or 'shadow'"),
         (rule(urban_brain={"share_of_fleet": 1.5}), "must be greater than 0 and at most 1"),
         (lambda p, g: p["policies"][0].update(mode_id="passenger_services"), 'must be "micromobility"'),
