@@ -96,6 +96,7 @@ def test_local_time_comes_with_the_city_only_if_a_window_needs_it(tmp_path: Path
         for policy in policies["policies"]:
             for rule in policy["rules"]:
                 rule |= {"days": None, "start_time": "00:00:00", "end_time": "23:59:59"}
+                rule.get("urban_brain", {}).pop("prepare", None)
 
     assert configured(tmp_path, always).timeline.epochs[0].cities[0].offsets == ()
 
