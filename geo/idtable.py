@@ -64,10 +64,11 @@ class IdTable:
 
     def ids(self, slots: Slots) -> list[str]:
         """The ids of m slots."""
-        ends = self._ends[slots].tolist()
-        starts = np.where(slots > 0, self._ends[slots - 1], 0).tolist()
-        arena = self._arena
-        return [arena[start : end - 1].decode() for start, end in zip(starts, ends, strict=True)]
+        ends = self._ends[slots]
+        sizes = ends - np.where(slots > 0, self._ends[slots - 1], 0)
+        first = np.cumsum(sizes) - sizes  # where each is to stand
+        text = np.frombuffer(self._arena, dtype=np.uint8)[np.repeat(ends - sizes - first, sizes) + np.arange(sizes.sum())]
+        return text.tobytes().decode().split("\n")[:-1]
 
     def packed_ids(self, keep: NDArray[np.bool_]) -> bytes:
         """The ids of the slots to keep, bool (n,), in order of slots, each with a line break behind it."""

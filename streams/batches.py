@@ -18,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.spans import PAD, Spans, blocks, padded
-from streams.swar import Words, bytes_below, every, first
+from streams.swar import Words, bytes_below, every, first, shared
 
 Longs = NDArray[np.int64]
 
 _HIGH = every(0x80)
 _LONGEST_VARINT = 4  # bytes: lengths below 128 MB, times within a day and a half of the batch's first
 _SEVEN_BITS = [np.uint64(0x7F << 7 * i) for i in range(_LONGEST_VARINT)]
+_ONE_BYTE = np.ones(1, dtype=np.int64)
 _SHIFTS = [np.uint64(i) for i in range(_LONGEST_VARINT)]
-_ONE, _SEVEN, _64 = np.uint64(1), np.uint64(7), np.uint64(64)
+_ONE, _64, _BYTE = np.uint64(1), np.uint64(64), np.uint64(0xFF)
 
 
 class Body(NamedTuple):
@@ -103,7 +104,7 @@ def located(bodies: Sequence[Body]) -> Batch | None:
     head = _Varints(blocks(buffer, start, 2))
     length = head.next()
     right = start + head.used + length == ends
-    right &= head.next() == 0  # attributes, of which there are none yet
+    right &= head.byte() == 0  # attributes, of which there are none yet
     delta_ms, delta, key_size = head.next(), head.next(), head.next()
     right &= (head.used <= 16) & (key_size >= -1)
     at = start + head.used + np.maximum(key_size, 0)
@@ -130,20 +131,11 @@ def _ends(buffer: NDArray[np.uint8], bodies: Sequence[Body], count: Longs) -> Lo
     last_bytes = buffer[body_ends - 2]
     if count.min() < 1 or size.min() < 2 or not last_bytes[0] or (last_bytes != last_bytes[0]).any():
         return None
-    ends = _pairs(buffer, last_bytes[0]) + 2
+    ends: Longs = np.flatnonzero(buffer[:-1] == last_bytes[0])
+    ends = ends[buffer[ends + 1] == 0] + 2
     if len(ends) != count.sum() or (ends[np.cumsum(count) - 1] != body_ends).any():
         return None
     return ends
-
-
-def _pairs(buffer: NDArray[np.uint8], byte: np.uint8) -> Longs:
-    """Where the byte stands before a 0, int64 (k,), ascending. Looks at eight places at a time, and finds one of them."""
-    found = np.zeros(-(-len(buffer) // 8) * 8, dtype=np.bool_)
-    np.equal(buffer[:-1], byte, out=found[: len(buffer) - 1])
-    found[: len(buffer) - 1] &= buffer[1:] == 0
-    eight = found.view(np.uint64)
-    at = np.flatnonzero(eight)
-    return at * 8 + bytes_below(first(eight[at] << _SEVEN))
 
 
 def _wanted(found: Batch, bodies: Sequence[Body], count: Longs) -> Batch:
@@ -162,19 +154,25 @@ class _Varints:
 
     def next(self) -> Longs:
         """int64 (n,)."""
-        mark = first(~self._front & _HIGH)  # the last byte of a varint has its highest bit clear
+        mark = shared(first(~self._front & _HIGH))  # the last byte of a varint has its highest bit clear
         size = bytes_below(mark) + 1
         self.bad |= size > _LONGEST_VARINT
         groups = self._front & (mark - _ONE)
         number = groups & _SEVEN_BITS[0]
         for i in range(1, min(int(size.max(initial=1)), _LONGEST_VARINT)):
             number |= (groups >> _SHIFTS[i]) & _SEVEN_BITS[i]
-        self.skip(size)
+        self._skip(size)
         value: Longs = (number >> _ONE).view(np.int64) ^ -(number & _ONE).view(np.int64)
         return value
 
-    def skip(self, size: Longs | int) -> None:
-        bits = np.asarray(size << 3).astype(np.uint64)
+    def byte(self) -> Words:
+        """uint64 (n,)."""
+        byte: Words = self._front & _BYTE
+        self._skip(_ONE_BYTE)
+        return byte
+
+    def _skip(self, size: Longs) -> None:
+        bits = (size << 3).view(np.uint64)
         self._front = self._front >> bits | self._behind << (_64 - bits)
         self._behind = self._behind >> bits
         self.used = self.used + size

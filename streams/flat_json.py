@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.spans import Spans, blocks
-from streams.swar import Words, below, bytes_below, digits, first, not_digits, not_plain, number, quotes
+from streams.swar import Words, below, bytes_below, digits, first, not_digits, not_plain, number, quotes, shared
 
 Counts = NDArray[np.int64]
 Rows = NDArray[np.int64]
@@ -219,7 +219,7 @@ def _text(words: Words, buffer: NDArray[np.uint8], at: Counts) -> tuple[Counts, 
     done = 0
     while True:
         for word in words:
-            mark = first(not_plain(word))
+            mark = shared(first(not_plain(word)))
             bad |= mark & ~quotes(word) & going_on
             size += bytes_below(mark) & going_on.view(np.int64)
             going_on &= (mark != 0) - _ONE
@@ -241,53 +241,57 @@ def _milliseconds(words: Words) -> tuple[NDArray[np.int64], Words]:
 
 
 def _decimal(words: Words, *, rounding: bool) -> tuple[NDArray[np.int64], Counts, NDArray[np.bool_]]:
-    """Numbers of up to 7 digits before the point, in 1e-7; their sizes in bytes; True where there is none that can be read."""
+    """Numbers of up to 7 digits before the point, in 1e-7; their sizes in bytes; True where there is none that can be read.
+
+    Sizes, int64 (n,) or (1,).
+    """
     a, b, c = words
     minus = (a & _BYTE) == _MINUS
     signed = bool(minus.any())
     if signed:
         a, b, c = (np.where(minus, x >> _8 | y << _56, x) for x, y in ((a, b), (b, c), (c, _ZERO)))
-    a, b, c = digits(a), digits(b), digits(c)
-    mark = first(not_digits(a))
+    a, b = digits(a), digits(b)
+    mark = shared(first(not_digits(a)))
     whole, size = a & below(mark), bytes_below(mark)
     bits = (size << 3).view(np.uint64)
     value = number(whole << (_64 - bits)) * E7
     bad = (size == 0) | (size > _WHOLE_DIGITS) | ((size > 1) & ((whole & _BYTE) == 0))
     point = (a >> bits) & _BYTE == _POINT
     if point.any():
-        bits += _8
-        e7, decimals, wrong = _decimals(a >> bits | b << (_64 - bits), b >> bits | c << (_64 - bits), point, rounding)
-        bad |= wrong
-        value += e7
-        size += decimals + point
+        bits = bits + _8
+        behind = a >> bits | b << (_64 - bits)
+        e7, decimals = _decimals(behind)
+        bad |= (decimals == 0) & point
+        long = np.flatnonzero((decimals == 8) & point)
+        if long.size:
+            decimals, bits = np.broadcast_to(decimals, e7.shape).copy(), np.broadcast_to(bits, e7.shape)
+            more = b[long] >> bits[long] | digits(c[long]) << (_64 - bits[long])
+            up, decimals[long], wrong = _rounded(behind[long], more)
+            e7[long] += up
+            bad[long] |= wrong | (not rounding)
+        if point.all():
+            value += e7
+            size = size + 1 + decimals
+        else:
+            value += np.where(point, e7, 0)
+            size = size + np.where(point, 1 + decimals, 0)
     if signed:
         value = np.where(minus, -value, value)
-        size += minus
+        size = size + minus
     return value, size, bad
 
 
-def _decimals(
-    values: Words, more: Words, point: NDArray[np.bool_], rounding: bool
-) -> tuple[NDArray[np.int64], Counts, NDArray[np.bool_]]:
-    """What n numbers have behind the point, if there is a point: 1e-7, how many digits, and True where it can not be read.
+def _decimals(values: Words) -> tuple[NDArray[np.int64], Counts]:
+    """The first seven decimals as a number, and how many there are, int64 (n,) or (1,); 8 means that or more."""
+    mark = shared(first(not_digits(values)))
+    return number((values & below(mark)) << _8), bytes_below(mark)  # the eighth is shifted out
 
-    values, more: `digits` of the sixteen bytes there.
-    """
-    mark = first(not_digits(values))
-    size = bytes_below(mark)
-    e7 = number((values & below(mark)) << _8)  # seven digits: the eighth is shifted out
-    bad = (size == 0) & point
-    long = np.flatnonzero((size == 8) & point)
-    if long.size:
-        rest = more[long]
-        mark = first(not_digits(rest))
-        remainder = number(values[long] >> _56 | (rest & below(mark)) << _8)  # of 10**8
-        e7[long] += remainder > 50_000_000
-        size[long] += bytes_below(mark)
-        bad[long] = (np.abs(remainder - 50_000_000) < _NEAR_TIE) | (mark == 0) | (not rounding)
-    if not point.all():
-        e7[~point] = size[~point] = 0
-    return e7, size, bad
+
+def _rounded(values: Words, more: Words) -> tuple[NDArray[np.bool_], Counts, NDArray[np.bool_]]:
+    """Of numbers with 8 to 15 decimals: whether to round up, how many they are, and True where it is not for us to say."""
+    mark = first(not_digits(more))
+    remainder = number(values >> _56 | (more & below(mark)) << _8)  # of 10**8
+    return remainder > 50_000_000, 8 + bytes_below(mark), (np.abs(remainder - 50_000_000) < _NEAR_TIE) | (mark == 0)
 
 
 class Reader:

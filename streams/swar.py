@@ -40,6 +40,11 @@ def first(found: Words) -> Words:
     return lowest
 
 
+def shared(mark: Words) -> Words:
+    """The marks, or only one where all of n > 0 are the same: what is computed from it is then computed once."""
+    return mark[:1] if (mark == mark[0]).all() else mark
+
+
 def below(mark: Words) -> Words:
     """All bits of the bytes below the one whose highest bit is set; all bits if none is."""
     bits: Words = (mark >> _SEVEN) - _ONE
