@@ -29,6 +29,7 @@ OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
 MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
 
 BY_POLICY = "policy"  # cleared, because what was in force is not any more
+RESTOCKED = "restocked"  # cleared, because enough bikes came
 
 BUILT_IN = "built-in"
 WHOLE_CITY = "city"

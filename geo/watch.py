@@ -15,7 +15,7 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.alert import BY_POLICY, CLEARED, DEFICIT
+from geo.alert import BY_POLICY, CLEARED, DEFICIT, RESTOCKED
 from geo.counts import Counts, Slots
 from geo.episodes import NEVER, Episode, Moment, Phase
 from geo.ground import Ground, Moves
@@ -150,7 +150,7 @@ class Watch:
         if state is None:
             return None
         if state == CLEARED:
-            cause = None if self.measure.kind == DEFICIT else episode.cleared_by()
+            cause = RESTOCKED if self.measure.kind == DEFICIT else episode.cleared_by()
             return Verdict(episode, pair, state, found.limit, found.bikes, excess=0, cleared_by=cause)
         return Verdict(episode, pair, state, found.limit, found.bikes, excess=episode.excess, cleared_by=None)
 

@@ -277,7 +277,7 @@ def test_too_few_bikes_are_told_also_where_none_is() -> None:
     assert it.say(*bikes(5, at=EAST_SIDE)) == ["raised ant deficit"]
     assert (it.last["missing"], it.last["count"], it.last["excess"], it.last["bikes"]) == (2, 0, 0, [])
     assert it.last["severity"] == "critical"
-    assert it.say(*bikes(2, at=WEST_SIDE, ago=500)) == ["cleared ant deficit"]
+    assert it.say(*bikes(2, at=WEST_SIDE, ago=500)) == ["cleared ant deficit restocked"]
 
 
 def test_a_minimum_is_for_the_operators_that_the_policy_names() -> None:

@@ -46,7 +46,7 @@ EVENTS = {
     ("policy overcrowded", "cleared", "policy"): 10,
     ("policy deficit", "raised", None): 100,
     ("policy deficit", "updated", None): 50,
-    ("policy deficit", "cleared", None): 10,
+    ("policy deficit", "cleared", "restocked"): 10,
     ("policy deficit", "cleared", "policy"): 30,
     ("policy shadow", "raised", None): 30,
     ("policy all operators", "raised", None): 30,

@@ -380,7 +380,7 @@ class CityTruth:
                 ticks = -(-rule.cooldown_ms // self.timeline.tick_ms)
                 self.cooldown[spot] = self.k + ticks
                 cause = max(CAUSES, key=lambda name: episode.departures[name])
-                return self._say(force, rule, spot, episode, "cleared", None if spot.kind == "deficit" else cause)
+                return self._say(force, rule, spot, episode, "cleared", "restocked" if spot.kind == "deficit" else cause)
         else:
             episode.below = None
         delta = abs(found.excess - episode.last_excess)
