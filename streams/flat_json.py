@@ -29,7 +29,6 @@ _LONGEST_NAME = 31
 _TIME_DIGITS = 13
 _WHOLE_DIGITS = 7
 _TEMPLATES = 4
-_FEW = 64  # records that are not worth a template
 _MANY = 8  # one in so many is
 _LONGEST_PAUSE = 64
 _SPREAD = np.arange(1, 9) * 40_503 % 65_536  # of 65,536: places that fall in with no period (the golden ratio)
@@ -298,6 +297,7 @@ class Reader:
     """Reads the records of one feed by the few templates that its producers use, which it learns on its way."""
 
     def __init__(self, fields: Iterable[Field], required: Iterable[str]) -> None:
+        self.few = 64  # records that are not worth a template
         self._fields = {field.name: field for field in fields}
         self._required = frozenset(required)
         self._templates: list[Template] = []  # the one that took most goes first
@@ -317,9 +317,9 @@ class Reader:
         taken: dict[Template, int] = {}
         for template in self._templates:
             left, taken[template] = self._try(template, records, left, read)
-            if len(left) < _FEW:
+            if len(left) < self.few:
                 break
-        new = self._learn(records, left) if len(left) > max(_FEW, len(records) // _MANY) else None
+        new = self._learn(records, left) if len(left) >= max(self.few, len(records) // _MANY) else None
         if new is not None:
             left, taken[new] = self._try(new, records, left, read)
             self._templates.append(new)
