@@ -26,6 +26,7 @@ Kind = Literal["text", "milliseconds", "decimal", "short decimal"]
 E7 = 10_000_000
 LONGEST_TEXT = 128  # bytes
 _LONGEST_NAME = 31
+_MOST_NAMES = 256
 _TIME_DIGITS = 13
 _WHOLE_DIGITS = 7
 _TEMPLATES = 4
@@ -47,19 +48,19 @@ _FIVE_BYTES = np.uint64(0xFF_FFFF_FFFF)
 
 
 class Names:
-    """A few known texts. A text's code is its index in the list; those that are long, or not plain ASCII, are never found.
+    """A few known texts. A text's code is its index in the list; long ones, not plain ASCII, or beyond 256 are never found.
 
     A product of the first words, chosen by trial, tells them apart; then all bytes are compared, the closing quotation mark
-    among them.
+    among them. With n**2 slots every second or third trial does.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        known = [(code, name) for code, name in enumerate(names) if _PLAIN_NAME.fullmatch(name)]
+        known = [(code, name) for code, name in enumerate(names) if _PLAIN_NAME.fullmatch(name)][:_MOST_NAMES]
         self.words = max((len(name) // 8 + 1 for _, name in known), default=1)
         text = np.array([_padded_words(name, self.words) for _, name in known], dtype=np.uint64).reshape(-1, self.words)
         mask = np.array([_mask_words(len(name) + 1, self.words) for _, name in known], np.uint64).reshape(-1, self.words)
         self._keyed = next(k for k in range(self.words + 1) if len({tuple(row[:k]) for row in text.tolist()}) == len(known))
-        bits = max(1, (2 * len(known) - 1).bit_length())
+        bits = max(1, (len(known) ** 2).bit_length())
         self._shift = np.uint64(64 - bits)
         self._factors, slots = self._tell_apart(text)
         self._text, self._mask = np.zeros((2, self.words, 1 << bits), dtype=np.uint64)
