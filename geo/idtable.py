@@ -68,7 +68,8 @@ class IdTable:
         sizes = ends - np.where(slots > 0, self._ends[slots - 1], 0)
         first = np.cumsum(sizes) - sizes  # where each is to stand
         text = np.frombuffer(self._arena, dtype=np.uint8)[np.repeat(ends - sizes - first, sizes) + np.arange(sizes.sum())]
-        return text.tobytes().decode().split("\n")[:-1]
+        ids: list[str] = text.tobytes().decode().split("\n")[:-1]
+        return ids
 
     def packed_ids(self, keep: NDArray[np.bool_]) -> bytes:
         """The ids of the slots to keep, bool (n,), in order of slots, each with a line break behind it."""

@@ -26,10 +26,10 @@ Kind = Literal["text", "milliseconds", "decimal", "short decimal"]
 E7 = 10_000_000
 LONGEST_TEXT = 128  # bytes
 _LONGEST_NAME = 31
+_MOST_NAMES = 256
 _TIME_DIGITS = 13
 _WHOLE_DIGITS = 7
 _TEMPLATES = 4
-_FEW = 64  # records that are not worth a template
 _MANY = 8  # one in so many is
 _LONGEST_PAUSE = 64
 _SPREAD = np.arange(1, 9) * 40_503 % 65_536  # of 65,536: places that fall in with no period (the golden ratio)
@@ -48,19 +48,19 @@ _FIVE_BYTES = np.uint64(0xFF_FFFF_FFFF)
 
 
 class Names:
-    """A few known texts. A text's code is its index in the list; those that are long, or not plain ASCII, are never found.
+    """A few known texts. A text's code is its index in the list; long ones, not plain ASCII, or beyond 256 are never found.
 
     A product of the first words, chosen by trial, tells them apart; then all bytes are compared, the closing quotation mark
-    among them.
+    among them. With n**2 slots every second or third trial does.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        known = [(code, name) for code, name in enumerate(names) if _PLAIN_NAME.fullmatch(name)]
+        known = [(code, name) for code, name in enumerate(names) if _PLAIN_NAME.fullmatch(name)][:_MOST_NAMES]
         self.words = max((len(name) // 8 + 1 for _, name in known), default=1)
         text = np.array([_padded_words(name, self.words) for _, name in known], dtype=np.uint64).reshape(-1, self.words)
         mask = np.array([_mask_words(len(name) + 1, self.words) for _, name in known], np.uint64).reshape(-1, self.words)
         self._keyed = next(k for k in range(self.words + 1) if len({tuple(row[:k]) for row in text.tolist()}) == len(known))
-        bits = max(1, (2 * len(known) - 1).bit_length())
+        bits = max(1, (len(known) ** 2).bit_length())
         self._shift = np.uint64(64 - bits)
         self._factors, slots = self._tell_apart(text)
         self._text, self._mask = np.zeros((2, self.words, 1 << bits), dtype=np.uint64)
@@ -298,6 +298,7 @@ class Reader:
     """Reads the records of one feed by the few templates that its producers use, which it learns on its way."""
 
     def __init__(self, fields: Iterable[Field], required: Iterable[str]) -> None:
+        self.few = 64  # records that are not worth a template
         self._fields = {field.name: field for field in fields}
         self._required = frozenset(required)
         self._templates: list[Template] = []  # the one that took most goes first
@@ -317,9 +318,9 @@ class Reader:
         taken: dict[Template, int] = {}
         for template in self._templates:
             left, taken[template] = self._try(template, records, left, read)
-            if len(left) < _FEW:
+            if len(left) < self.few:
                 break
-        new = self._learn(records, left) if len(left) > max(_FEW, len(records) // _MANY) else None
+        new = self._learn(records, left) if len(left) >= max(self.few, len(records) // _MANY) else None
         if new is not None:
             left, taken[new] = self._try(new, records, left, read)
             self._templates.append(new)

@@ -25,6 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 config_option = click.option(
     "--config",
+    "--city",
     "config",
     type=click.Path(path_type=Path),
     multiple=True,

@@ -70,6 +70,7 @@ class SourceRun:
 def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Record], fate: Fate = SMOOTH) -> SourceRun:
     timeline, feed = world.timeline, world.feeds[name[0]]
     decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates)), timeline)
+    decoder._reader.few = 1  # batches are small here, and templates are to be tried on them
     routes = facts_routes(timeline)
     run = SourceRun(told={route.partition: [] for route in routes})
     known: dict[int, bytes] = {}

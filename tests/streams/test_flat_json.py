@@ -201,6 +201,11 @@ def test_names_are_told_apart_however_alike_they_are() -> None:
     assert read(Field("x", "text", Names([])), ["", "a"]) == [None, None]
 
 
+def test_many_names_are_told_apart_as_well() -> None:
+    names = [f"operator-{i}" for i in range(300)]
+    assert read(Field("x", "text", Names(names)), names) == [*range(256), *[None] * 44]
+
+
 @pytest.mark.parametrize(
     "record", [b"", b"{}", b"[1]", b'{"x":1', b'{"x":1}}', b'{"x":1,}', b'{"x":1,"x":2}', b'{"y":1}', b'{"x":null}', b'{"x":"1"}', b'{"x":1}\x0b']
 )  # fmt: skip
