@@ -55,7 +55,7 @@ class Ruler:
             i = r.randrange(len(rules))
             fresh = self._rule(policy.policy_id, rules[i].rule_id, city)
             # Often only the numbers change, and episodes go on.
-            same = {"area": rules[i].area, "resolution": rules[i].resolution} if r.random() < 0.6 else {}
+            same: dict[str, Any] = {"area": rules[i].area, "resolution": rules[i].resolution} if r.random() < 0.6 else {}
             kept = replace(rules[i], geographies=fresh.geographies, window=fresh.window, prepare_ms=fresh.prepare_ms, **same)
             rules[i] = _sound(r.choice((fresh, kept)))
         if r.random() < 0.3:
@@ -72,8 +72,8 @@ class Ruler:
         if r.random() < 0.25:  # all operators meet in the whole city
             whole = replace(rules[0], area="zone", geographies=(), states=(), vehicles=(), window=None, all_operators=True)
             few = r.choice((1, 2, 4))
-            none = {"minimum": None, "per_hectare": None, "per_hectare_text": None, "capacity": None, "share_of_fleet": None}
-            return Policy(name, name.title(), (replace(whole, maximum=few, **none),))  # type: ignore[arg-type]
+            none: dict[str, Any] = {"minimum": None, "per_hectare": None, "per_hectare_text": None, "capacity": None, "share_of_fleet": None}
+            return Policy(name, name.title(), (replace(whole, maximum=few, **none),))
         return Policy(
             policy_id=name,
             name=name.title(),
