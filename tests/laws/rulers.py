@@ -72,7 +72,13 @@ class Ruler:
         if r.random() < 0.25:  # all operators meet in the whole city
             whole = replace(rules[0], area="zone", geographies=(), states=(), vehicles=(), window=None, all_operators=True)
             few = r.choice((1, 2, 4))
-            none: dict[str, Any] = {"minimum": None, "per_hectare": None, "per_hectare_text": None, "capacity": None, "share_of_fleet": None}
+            none: dict[str, Any] = {
+                "minimum": None,
+                "per_hectare": None,
+                "per_hectare_text": None,
+                "capacity": None,
+                "share_of_fleet": None,
+            }
             return Policy(name, name.title(), (replace(whole, maximum=few, **none),))
         return Policy(
             policy_id=name,
