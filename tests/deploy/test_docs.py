@@ -7,6 +7,7 @@ import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agents.cli import COMMANDS, HIDDEN
@@ -52,6 +53,22 @@ def test_every_topic_is_explained() -> None:
     special = {"input": "feeds", "changelog": "<app_id>-<topic>-changelog"}
     own = {settings.topics.operator_topic(name): "alerts.<operator>" for name in settings.timeline.operators}
     assert told == {special.get(topic.purpose) or own.get(topic.name, topic.name) for topic in wanted(settings)}
+
+
+@pytest.mark.parametrize("part", ["Alert", "Rule", "Area", "Bike", "Move"])
+def test_every_field_of_an_alert_is_explained(part: str) -> None:
+    section = (ROOT / "docs" / "operators.md").read_text().split("\n## What is in an alert\n")[1].split("\n## ")[0]
+    begins = {
+        "Alert": "",
+        "Rule": "Of `rule`:",
+        "Area": "Of `area`:",
+        "Bike": "Of each of `bikes`",
+        "Move": "Of each of `moves`",
+    }
+    table = section.partition(begins[part])[2].strip().split("|\n\n")[0] if begins[part] else section.split("\nOf ")[0]
+    told = [name for cell in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", cell)]
+    components = orjson.loads((ROOT / "docs" / "schemas" / "asyncapi.json").read_bytes())["components"]["schemas"]
+    assert told == list(components[part]["properties"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
