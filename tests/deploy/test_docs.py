@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import orjson
 import pytest
 
 from agents.cli import COMMANDS, HIDDEN
-from streams.settings import Deployment, load
+from streams.settings import Deployment, Webhook, load
 from streams.topics import wanted
 from tests.deploy.conftest import ROOT
 
@@ -44,6 +45,22 @@ def test_the_way_through_the_code_names_files_that_exist() -> None:
 def test_every_deployment_setting_is_explained() -> None:
     section = (ROOT / "docs" / "operations.md").read_text().split("\n## Settings\n")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.M) == [*Deployment.model_fields]
+
+
+def test_every_setting_of_the_bridge_is_explained() -> None:
+    section = (ROOT / "docs" / "operations.md").read_text().split("\n## The webhook bridge\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.M))
+    assert list(rows) == [*Webhook.model_fields]
+    for key, field in Webhook.model_fields.items():
+        if isinstance(field.default, int | timedelta):
+            shown = field.default if isinstance(field.default, int) else short(field.default)
+            assert rows[key].strip("` ") == str(shown)
+
+
+def short(length: timedelta) -> str:
+    """As it is written in a configuration."""
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    return f"{minutes}m" if minutes else f"{seconds}s"
 
 
 def test_every_topic_is_explained() -> None:

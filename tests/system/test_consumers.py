@@ -4,7 +4,6 @@ is open. The alerts are a real worker's.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -16,70 +15,13 @@ from typing import Any
 import orjson
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka_fixtures import Kafka
-from tests.simulation.city import pings
-from tests.system.configuring import CITY, RULE
-from tests.system.harness import ROOT, System, make_system, until
+from tests.system.harness import ROOT, until
 from tests.system.reading import Logged
+from tests.system.told import PARTITIONS, Told
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-
-NETWORK = 'ttl = "300s"\nsilent_after = { alpha = "90s", beta = "90s" }'
-CITIES = "".join(
-    CITY.format(
-        name=name,
-        boundary=f"{{ south = {south}, west = 116.3, north = {north}, east = 116.5 }}\npartition = {partition}",
-        rules=RULE.format(per_hectare="0.4"),
-    )
-    for name, partition, south, north in (("lowtown", 0, 39.8, 39.905), ("uptown", 1, 39.905, 40.1))
-)
-PARTITIONS = 2
-
-
-@dataclass
-class Told:
-    """What a worker told an operator, in order of the partitions, and what is open in the end, by the backtest."""
-
-    records: list[Logged]
-    open: dict[str, dict[str, Any]]
-
-    @property
-    def ids(self) -> set[str]:
-        return {event_id(record) for record in self.records}
-
-
-def event_id(record: Logged) -> str:
-    return record.headers["ce_id"].decode()
-
-
-@pytest.fixture(scope="module")
-def told(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
-    """A worker's run over pings of two operators in two cities."""
-    directory = tmp_path_factory.mktemp("told")
-    system = make_system(kafka.bootstrap, directory, operators=("alpha", "beta"), network=NETWORK, cities=CITIES)
-    try:
-        yield run(system, directory)
-    finally:
-        system.close()
-
-
-def run(system: System, directory: Path) -> Told:
-    log = directory / "pings.ndjson"
-    # the log ends in mid-crowd: some episodes are open then
-    rows = [orjson.loads(r.value) | {"received_at": r.record_ms} for r in pings(1, 2500) if r.value != b"junk"]
-    log.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    worker = system.worker()
-    system.run("replay", log, "--speed", "max")
-    system.wait_progress(system.newest_input_ms() // 5000 - 1)
-    worker.stop()
-    backtest = system.backtester()
-    list(backtest.run(system.input_log()))
-    opened = [event for city in backtest.cities.values() for event in city.open_events().values() if event.operator == "alpha"]
-    records = system.read(system.settings.topics.operator_topic("alpha"))
-    return Told(records, {event.episode_id: orjson.loads(event.operator_body or b"") for event in opened})
-
 
 # --- the two consumers as processes -------------------------------------------------------------------------------------
 
@@ -156,9 +98,7 @@ def java_consumer(classes: str, bootstrap: str, topic: str, directory: Path) -> 
 
 @pytest.fixture(params=["python", "java"])
 def consumer(request: pytest.FixtureRequest, kafka: Kafka, tmp_path: Path) -> Iterator[Consumer]:
-    topic = f"alerts.{os.urandom(4).hex()}"
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+    topic = kafka.create_topic("alerts", partitions=PARTITIONS)
     if request.param == "python":
         made = python_consumer(kafka.bootstrap, topic, tmp_path)
     else:
