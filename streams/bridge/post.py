@@ -53,7 +53,10 @@ class HttpPost:
     async def __aenter__(self) -> HttpPost:
         # Cookies would let one answer change the next request.
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": self._agent}
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(limit=0),  # the lanes know how many at once
+            headers={"User-Agent": self._agent},
         )
         return self
 
