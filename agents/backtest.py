@@ -12,6 +12,7 @@ from geo.city import CityState, Event
 from geo.merge import Merger, Waiting
 from geo.params import Timeline
 from geo.source import Source
+from streams.batches import Batch
 from streams.feeds.records import FeedRecord
 from streams.pings import Feed, PingDecoder
 from streams.settings import Settings
@@ -59,7 +60,7 @@ class Backtest:
         offsets = np.arange(self._offsets[index], self._offsets[index] + len(values), dtype=np.int64)
         self._offsets[index] += len(values)
         source = self._sources[index]
-        records, _ = self._decoders[index].decode(values, record_ms, offsets)
+        records, _ = self._decoders[index].decode(Batch.of(values, record_ms, offsets))
         for frame in source.add(records).frames:
             self._merger.offer(index, frame.tick, Waiting(frame.previous, frame.sections, int(offsets[0]), b""))
         self._merger.complete(index, source.through, source.last_tick)

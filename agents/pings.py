@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -16,5 +17,6 @@ def register(app: Any, *, topics: Iterable[str], keeper: Keeper, stage: PingsSta
     async def pings(stream: Any) -> None:
         async for event in stream.events():
             await keeper.work(event.message.tp, partial(stage.take, runs=event.value))
+            await asyncio.sleep(0)  # nothing above need wait, and the city and the network want their turns in a backlog too
 
     app.agent(app.topic(*topics), name="pings", concurrency=1)(pings)

@@ -256,5 +256,5 @@ def _farewell(facts: Told, city: NDArray[np.int16], fixes: Winners) -> Told:
 
 def _shown(rows: Rows) -> NDArray[np.uint8]:
     """The state to show: as reported, or what standing says of a bike that reports none. uint8 (n,)."""
-    shown: NDArray[np.uint8] = _SHOWN[rows["stands"].view(np.uint8), rows["state"]]
+    shown: NDArray[np.uint8] = _SHOWN.take(rows["stands"] * np.uint8(len(STATES)) + rows["state"])
     return shown

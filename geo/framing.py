@@ -70,7 +70,7 @@ def _sorted(fixes: Fixes, at: Indices, told: Told, cities: int, bikes: IdTable) 
     told = told.take(order)
     facts = Facts(
         operator=fixes.operator[told.winner],
-        ids=[fixes.ids[i] for i in told.winner.tolist()] if fixes.ids else bikes.ids(fixes.slot[told.winner]),
+        ids=bikes.ids(fixes.slot[told.winner]),
         lat=told.lat,
         lng=told.lng,
         stands=told.stands,

@@ -1,21 +1,29 @@
 """Bikes by (operator, id): an open-addressing table in numpy, because a dict of a million strings is bound by the cache.
 
-A bike's slot is its number in arrays. The table holds 64 bits of Python's own hash of the id, mixed with the operator;
-two bikes of a million share one with a chance of 3e-8, and no id is compared at a hit. The hash differs from process to
-process, so it is never written down: only slots that nothing outside may depend on come from it.
+A bike's slot is its number in arrays. The table holds 63 bits of a hash of the id's bytes, mixed with the operator;
+two bikes of a million share one with a chance of 5e-8, and no id is compared at a hit. The keys of the hash differ from process
+to process, so nobody can make ids that collide, and it is never written down: only slots that nothing outside may depend on
+come from it.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geo.spans import Spans, blocks
+
 Slots = NDArray[np.int64]
 
 _MIX = np.int64(-7046029254386353131)  # 2**64 / golden ratio, odd: spreads small operator numbers over all bits
+_LONGEST_ID = 512
+_BLOCK = 4  # words looked at at a time
+_32, _RIGHT_HALF = np.uint64(32), np.uint64(2**32 - 1)
+_FIRST_BYTES = np.array([2 ** (8 * n) - 1 for n in range(9)], dtype=np.uint64)
+# Python's hash of a text is keyed by a secret of the process (PEP 456): random to everybody who does not know it.
+_KEYS = np.array([hash(f"key {i}") for i in range(2 * (2 + _LONGEST_ID // 4))]).view(np.uint64).reshape(2, -1)
 _LEAST = 1024
 _FULLEST = 0.7
 _GROWTH = 1.5
@@ -46,20 +54,21 @@ class IdTable:
         """Bytes taken."""
         return self._table.nbytes + self._ends.nbytes + self._operators.nbytes + sys.getsizeof(self._arena)
 
-    def slots(self, hashes: NDArray[np.int64], operators: NDArray[np.int16], ids: Sequence[str]) -> Slots:
+    def slots(self, hashes: NDArray[np.int64], operators: NDArray[np.int16], ids: Spans) -> Slots:
         """The slots of n bikes, int64 (n,); those not seen before get the next free ones. hashes: as `hashes_of` gives."""
         slots = self._find(hashes)
         missing = np.flatnonzero(slots < 0)
         if missing.size:
-            slots[missing] = self._add(hashes[missing], operators[missing], [ids[i] for i in missing.tolist()])
+            slots[missing] = self._add(hashes[missing], operators[missing], ids[missing])
         return slots
 
     def ids(self, slots: Slots) -> list[str]:
         """The ids of m slots."""
-        ends = self._ends[slots].tolist()
-        starts = np.where(slots > 0, self._ends[slots - 1], 0).tolist()
-        arena = self._arena
-        return [arena[start : end - 1].decode() for start, end in zip(starts, ends, strict=True)]
+        ends = self._ends[slots]
+        sizes = ends - np.where(slots > 0, self._ends[slots - 1], 0)
+        first = np.cumsum(sizes) - sizes  # where each is to stand
+        text = np.frombuffer(self._arena, dtype=np.uint8)[np.repeat(ends - sizes - first, sizes) + np.arange(sizes.sum())]
+        return text.tobytes().decode().split("\n")[:-1]
 
     def packed_ids(self, keep: NDArray[np.bool_]) -> bytes:
         """The ids of the slots to keep, bool (n,), in order of slots, each with a line break behind it."""
@@ -72,10 +81,10 @@ class IdTable:
     def of(cls, operators: NDArray[np.int16], packed_ids: bytes) -> IdTable:
         """A table of n bikes, slots in order; the ids as `packed_ids` gives them."""
         table = cls()
-        ids = packed_ids.decode().split("\n")[:-1]
+        ids = Spans.of_lines(packed_ids)
         if len(ids) != len(operators):
             raise ValueError(f"as many ids as operators are needed, got {len(ids)} and {len(operators)}")
-        if ids:
+        if len(ids):
             table._append(operators, ids)
             table._rebuild(hashes_of(operators, ids), np.arange(len(ids)))
         return table
@@ -109,11 +118,11 @@ class IdTable:
             left, found = left[~hit], found[~hit]
         return slots
 
-    def _add(self, hashes: NDArray[np.int64], operators: NDArray[np.int16], ids: list[str]) -> Slots:
+    def _add(self, hashes: NDArray[np.int64], operators: NDArray[np.int16], ids: Spans) -> Slots:
         """Slots for bikes not in the table; one bike may come several times."""
         _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
         slots = np.arange(self._n, self._n + len(first))
-        self._append(operators[first], [ids[i] for i in first.tolist()])
+        self._append(operators[first], ids[first])
         if self._n > _FULLEST * len(self._table):
             used = self._table[self._table[:, 0] != 0]
             self._rebuild(np.concatenate((used[:, 0], hashes[first])), np.concatenate((used[:, 1], slots)))
@@ -121,18 +130,15 @@ class IdTable:
             self._insert(hashes[first], slots)
         return slots[inverse]
 
-    def _append(self, operators: NDArray[np.int16], ids: list[str]) -> None:
+    def _append(self, operators: NDArray[np.int16], ids: Spans) -> None:
         n = self._n + len(ids)
-        text = "\n".join(ids) + "\n"
-        lengths = map(len, ids) if text.isascii() else (len(id_.encode()) for id_ in ids)
         if n > len(self._ends):
             more = max(_LEAST, n // 4, n - len(self._ends))
             self._ends = np.concatenate((self._ends, np.zeros(more, dtype=np.int64)))
             self._operators = np.concatenate((self._operators, np.zeros(more, dtype=np.int16)))
-        ends = np.cumsum(np.fromiter(lengths, dtype=np.int64, count=len(ids)) + 1)
-        self._ends[self._n : n] = ends + len(self._arena)
+        self._ends[self._n : n] = np.cumsum(ids.size + 1) + len(self._arena)
         self._operators[self._n : n] = operators
-        self._arena += text.encode()
+        self._arena += b"\n".join([*ids.tolist(), b""])
         self._n = n
 
     def _rebuild(self, hashes: NDArray[np.int64], slots: Slots) -> None:
@@ -155,9 +161,29 @@ class IdTable:
             position[left] = (position[left] + 1) % size
 
 
-def hashes_of(operators: NDArray[np.int16], ids: Sequence[str]) -> NDArray[np.int64]:
-    """int64 (n,). Cheapest right after the ids were made, while they are in the cache."""
-    hashes = np.fromiter(map(hash, ids), dtype=np.int64, count=len(ids))
+def hashes_of(operators: NDArray[np.int16], ids: Spans) -> NDArray[np.int64]:
+    """int64 (n,). Ids of at most 512 bytes.
+
+    Twice the upper half of the multilinear hash of the id's 32-bit words and its length, each strongly universal: two ids share
+    one with a chance of 2**-32, whatever they are, as long as the keys are not known (D. Lemire and O. Kaser, "Strongly
+    universal string hashing is fast", The Computer Journal 57, 2014, section 2).
+    """
+    high, low = (key[0] + key[1] * ids.size.view(np.uint64) for key in _KEYS)
+    longest, shortest = int(ids.size.max(initial=0)), int(ids.size.min(initial=_LONGEST_ID))
+    if longest > _LONGEST_ID:
+        raise ValueError(f"an id must have at most {_LONGEST_ID} bytes, got one of {longest}")
+    for at in range(0, longest, 8 * _BLOCK):
+        wanted = min(_BLOCK, (longest - at + 7) // 8)
+        words = blocks(ids.buffer, np.minimum(ids.start + at, len(ids.buffer) - 8 * wanted), wanted)
+        for j in range(wanted):
+            word, first = words[j], at + 8 * j
+            if shortest < first + 8:
+                word = word & _FIRST_BYTES.take(np.clip(ids.size - first, 0, 8))
+            left, right = word & _RIGHT_HALF, word >> _32
+            k = 2 + first // 4
+            high += _KEYS[0, k] * left + _KEYS[0, k + 1] * right
+            low += _KEYS[1, k] * left + _KEYS[1, k + 1] * right
+    hashes: NDArray[np.int64] = ((high & ~_RIGHT_HALF) | (low >> _32)).view(np.int64)
     hashes ^= (operators.astype(np.int64) + 1) * _MIX
     hashes |= 1  # 0 marks an empty place
     return hashes

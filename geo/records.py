@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geo.frame import OUTCOMES
-from geo.idtable import hashes_of
+from geo.idtable import IdTable, hashes_of
 from geo.params import BikeParams
+from geo.spans import Spans
 from geo.states import ON_TRIP
 from geo.ticks import newest
 
@@ -38,7 +37,7 @@ class Records:
     offsets    int64 (n,)   ascending
     has_value  bool (n,)    False: a clock record; None: all have a value
     rows       int64 (m,)   index among the n, ascending
-    ids        m bike ids
+    ids        m bike ids, UTF-8
     operator   int16 (m,)   index into Timeline.operators; -1: not known, or not the feed's
     device_ms  int64 (m,)
     lat, lng   int32 (m,)   1e-7 degrees, WGS-84
@@ -51,7 +50,7 @@ class Records:
     offsets: NDArray[np.int64]
     has_value: NDArray[np.bool_] | None
     rows: NDArray[np.int64]
-    ids: list[str]
+    ids: Spans
     operator: NDArray[np.int16]
     device_ms: NDArray[np.int64]
     lat: NDArray[np.int32]
@@ -79,11 +78,7 @@ class Records:
 
 @dataclass(slots=True)
 class Fixes:
-    """n pings that may count, in order of the log. fit: passed every test; the others only lend the tick their marks.
-
-    The bikes' slots are found late, many at once: k rows have a slot and no id, the others behind them an id. Once all have
-    a slot (k = n), there may be all ids or none.
-    """
+    """n pings that may count, in order of the log. fit: passed every test; the others only lend the tick their marks."""
 
     tick: NDArray[np.int64]
     offset: NDArray[np.int64]
@@ -96,39 +91,23 @@ class Fixes:
     vehicle: NDArray[np.uint8]
     marks: NDArray[np.uint8]  # RODE | TOUCHED
     fit: NDArray[np.bool_]
-    hash: NDArray[np.int64]  # geo.idtable.hashes_of
-    slot: NDArray[np.int64]
-    ids: list[str]
+    slot: NDArray[np.int64]  # the bike's, in geo.idtable
 
     def __len__(self) -> int:
         return len(self.tick)
 
-    def _columns(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _COLUMNS}
-
-    def cut(self, at: int) -> tuple[Fixes, Fixes]:
-        """The first rows and the others, of fixes that have no slots yet."""
-        columns = self._columns().items()
-        return (
-            Fixes(**{name: column[:at] for name, column in columns}, slot=self.slot, ids=self.ids[:at]),
-            Fixes(**{name: column[at:] for name, column in columns}, slot=self.slot, ids=self.ids[at:]),
-        )
-
-    def take(self, rows: Indices) -> Fixes:
-        """Some rows of fixes that all have their slots."""
-        return Fixes(**{name: column[rows] for name, column in self._columns().items()}, slot=self.slot[rows], ids=[])
+    def take(self, rows: Indices | slice) -> Fixes:
+        """Some of the rows."""
+        return Fixes(*(getattr(self, name)[rows] for name in _COLUMNS))
 
     @classmethod
     def concatenate(cls, parts: Sequence[Fixes]) -> Fixes:
-        """Only the first part may have slots, and then no ids."""
         if len(parts) == 1:
             return parts[0]
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
-        ids = list(chain.from_iterable(part.ids for part in parts))
-        return cls(**columns, slot=parts[0].slot, ids=ids)
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
 
     def reduced(self) -> tuple[Fixes, Indices]:
-        """Of fixes of one tick, all with slots: one row per bike with all its marks, and the fit rows that it beats."""
+        """Of fixes of one tick: one row per bike with all its marks, and the fit rows that it beats."""
         chosen, marks = newest(self.slot, self.ts, self.fit, self.marks)
         beaten = self.fit.copy()
         beaten[chosen] = False
@@ -137,8 +116,7 @@ class Fixes:
         return rest, np.flatnonzero(beaten)
 
 
-_COLUMNS = tuple(field.name for field in fields(Fixes))[:-2]
-_NO_SLOTS = np.zeros(0, dtype=np.int64)
+_COLUMNS = tuple(field.name for field in fields(Fixes))
 
 
 @dataclass(slots=True)
@@ -153,14 +131,20 @@ class Screened:
     refused: list[tuple[int, str]]
 
 
-def screen(records: Records, ticks: NDArray[np.int64], params: BikeParams, allowed: NDArray[np.bool_]) -> Screened:
-    """Test n records of known ticks, each by itself. allowed: bool (operators + 1,), the last is of the unknown: False."""
+def screen(
+    records: Records, ticks: NDArray[np.int64], params: BikeParams, allowed: NDArray[np.bool_], bikes: IdTable
+) -> Screened:
+    """Test n records of known ticks, each by itself; those that stay get their slot among the bikes.
+
+    allowed: bool (operators + 1,), the last is of the unknown: False.
+    """
     rows, whole = records.rows, len(records.rows) == len(records)
+    operator, ids = records.operator, records.ids
     fixes = Fixes(
         tick=ticks if whole else ticks[rows],
         offset=records.offsets if whole else records.offsets[rows],
         ts=records.device_ms,
-        operator=records.operator,
+        operator=operator,
         lat=records.lat,
         lng=records.lng,
         accuracy=records.accuracy,
@@ -168,9 +152,7 @@ def screen(records: Records, ticks: NDArray[np.int64], params: BikeParams, allow
         vehicle=records.vehicle,
         marks=(records.state == ON_TRIP) * RODE + records.touched * TOUCHED,
         fit=np.ones(len(rows), dtype=np.bool_),
-        hash=hashes_of(records.operator, records.ids),
-        slot=_NO_SLOTS,
-        ids=records.ids,
+        slot=np.zeros(len(rows), dtype=np.int64),
     )
     early = records.device_ms - (records.record_ms if whole else records.record_ms[rows])
     missed = [] if whole else _malformed(records, ticks, len(allowed) - 1)
@@ -179,11 +161,15 @@ def screen(records: Records, ticks: NDArray[np.int64], params: BikeParams, allow
         early.max() <= params.future_ms
         and early.min() >= -params.ttl_ms
         and records.accuracy.max() <= params.max_accuracy_mm
-        and allowed[records.operator].all()
+        and allowed[operator].all()
     ):
         outcome = _outcomes(records, early, params, allowed)
-        fixes, more, refused = _sort_out(fixes, outcome, len(allowed) - 1)
+        fixes.fit = outcome == 0
+        more, refused = _missed(fixes, outcome, len(allowed) - 1)
         missed.append(more)
+        kept = np.flatnonzero(fixes.fit | (outcome == INACCURATE))
+        fixes, operator, ids = fixes.take(kept), operator[kept], ids[kept]
+    fixes.slot = bikes.slots(hashes_of(operator, ids), operator, ids)
     return Screened(fixes, np.concatenate(missed, axis=1) if missed else None, refused)
 
 
@@ -203,18 +189,14 @@ def _outcomes(records: Records, early: NDArray[np.int64], params: BikeParams, al
     return outcome
 
 
-def _sort_out(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[Fixes, NDArray[np.int64], list[tuple[int, str]]]:
-    """Fixes that may count, those that missed as in Screened, and those to set aside."""
+def _missed(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+    """Those that missed, and those to set aside, as in Screened."""
     missed = np.flatnonzero(outcome)
     operator = np.where(outcome == UNKNOWN_OPERATOR, unknown, fixes.operator)[missed]
     aside = np.flatnonzero((outcome == UNKNOWN_OPERATOR) | (outcome == FUTURE))
     refused = [(offset, OUTCOMES[code]) for offset, code in zip(fixes.offset[aside], outcome[aside], strict=True)]
     more = np.stack((fixes.tick[missed], operator.astype(np.int64), outcome[missed].astype(np.int64)))
-    fixes.fit = outcome == 0
-    kept = np.flatnonzero(fixes.fit | (outcome == INACCURATE))
-    columns = {name: column[kept] for name, column in fixes._columns().items()}
-    ids = [fixes.ids[i] for i in kept.tolist()]
-    return Fixes(**columns, slot=_NO_SLOTS, ids=ids), more, [(int(offset), text) for offset, text in refused]
+    return more, [(int(offset), text) for offset, text in refused]
 
 
 def waves(slots: Indices) -> list[Indices]:

@@ -18,6 +18,7 @@ from geo.counts import NOWHERE
 from geo.counts import Slots as Pairs
 from geo.frame import Section
 from geo.idtable import IdTable, hashes_of
+from geo.spans import Spans
 from geo.states import NO_VEHICLE, NON_OPERATIONAL, RESERVED, STATES, VEHICLES
 
 Slots = NDArray[np.int64]
@@ -127,7 +128,8 @@ class Roster:
     def apply(self, told: Told) -> Change:
         """Take in what is newer than what is held. The rows told carry their own h; it never falls."""
         known = len(self._ids)
-        slots = self._ids.slots(hashes_of(told.operator, told.ids), told.operator, told.ids)
+        ids = Spans.of([id_.encode() for id_ in told.ids])
+        slots = self._ids.slots(hashes_of(told.operator, ids), told.operator, ids)
         self._empty += len(self._ids) - known
         self._fit()
         newest = _newest(slots, told.rows)

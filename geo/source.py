@@ -9,7 +9,7 @@ fixes are judged in order and all bikes and ticks of a wave at once. How the log
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -132,7 +132,8 @@ class Source:
         last = int(ticks[-1])
         epoch = self._timeline.index_at(last)
         rules = self._at(epoch)
-        screened = screen(records, ticks, rules.params, rules.allowed)
+        screened = screen(records, ticks, rules.params, rules.allowed, self._bikes)
+        self._make_room(len(self._bikes))
         step.refused += screened.refused
         if last > clock.open:
             valued = ticks if records.has_value is None else ticks[records.has_value]
@@ -150,8 +151,10 @@ class Source:
         if len(screened.fixes):
             self._open.append(screened.fixes)
         clock.advance(records.record_ms, records.offsets, ticks, records.has_value)
-        if sum(map(len, self._open)) > REDUCE_AT:
+        if sum(map(len, self._open)) > self._reduce_at:
             self._reduce()
+        if len(self._bikes) >= self._sweep_at:
+            self._sweep()
 
     def _close_with(self, closing: Indices, last: int, screened: Screened, step: Step) -> Screened:
         """Close some ticks; gives what of the screened is of tick `last`, which stays open."""
@@ -164,16 +167,16 @@ class Source:
                 np.add.at(missed, (np.searchsorted(closing, tick), row, outcome), 1)
         if rest is not None:
             rest = rest[:, rest[0] == last]
-        head, tail = screened.fixes.cut(int(np.searchsorted(screened.fixes.tick, last)))
-        self._open.append(head)
+        cut = int(np.searchsorted(screened.fixes.tick, last))
+        self._open.append(screened.fixes.take(slice(cut)))
         if len(closing):
             self._close(closing, missed, step)
         self._open, self._missed = [], self._no_outcomes(1)[0]
-        return Screened(tail, rest, [])
+        return Screened(screened.fixes.take(slice(cut, None)), rest, [])
 
     def _reduce(self) -> None:
         """Keep only what can still matter of a huge open tick."""
-        fixes = self._found(self._open)
+        fixes = Fixes.concatenate(self._open)
         rest, beaten = fixes.reduced()
         np.add.at(self._missed[:, SUPERSEDED], fixes.operator[beaten], 1)
         self._open, self._reduce_at = [rest], max(REDUCE_AT, 2 * len(rest))
@@ -187,7 +190,7 @@ class Source:
             self._move_borders(rules.borders)
         judged = None
         if any(map(len, self._open)):
-            fixes = self._found(self._open)
+            fixes = Fixes.concatenate(self._open)
             at = np.searchsorted(ticks, fixes.tick) if len(ticks) > 1 else np.zeros(len(fixes), dtype=np.int64)
             judged = fixes, at, self._judge_all(fixes, at, len(ticks), rules, step)
         step.frames += frames(
@@ -200,19 +203,6 @@ class Source:
             bikes=self._bikes,
         )
         self._clock.last_tick = int(ticks[-1])
-        if len(self._bikes) >= self._sweep_at:
-            self._sweep(int(ticks[-1]))
-
-    def _found(self, parts: Sequence[Fixes]) -> Fixes:
-        """Fixes in one piece, all with the slots of their bikes, which have rows."""
-        fixes = Fixes.concatenate(parts)
-        known = len(fixes.slot)
-        slots = self._bikes.slots(fixes.hash[known:], fixes.operator[known:], fixes.ids)
-        if known:  # by an early reduction, which keeps no ids
-            slots, fixes.ids = np.concatenate((fixes.slot, slots)), []
-        fixes.slot = slots
-        self._make_room(len(self._bikes))
-        return fixes
 
     def _judge_all(self, fixes: Fixes, at: Indices, ticks: int, rules: _Rules, step: Step) -> Verdict:
         """What became of all fixes, wave by wave; winner numbers are rows of the fixes, what is not judged is superseded."""
@@ -294,13 +284,18 @@ class Source:
         remembered: NDArray[np.bool_] = (ts != 0) & ((tick + 1) * self._timeline.tick_ms - ts <= 2 * ttl)
         return remembered
 
-    def _sweep(self, tick: int) -> None:
-        """Free the memory of bikes that would count as new anyway. Nothing is open now, so no slot is held elsewhere."""
-        keep = self._remembered(tick)
+    def _sweep(self) -> None:
+        """Free the memory of bikes that would count as new anyway, but for those of the open tick."""
+        keep = self._remembered(self.through)
+        for fixes in self._open:
+            keep[fixes.slot] = True
         kept = int(keep.sum())
         if kept < 0.9 * len(keep):
             self._rows = with_room(self._rows.take(np.flatnonzero(keep)), int(kept * (_GROWTH - 1)) + _LEAST_ROWS)
             self._bikes.keep(keep)
+            number = np.cumsum(keep) - 1
+            for fixes in self._open:
+                fixes.slot = number[fixes.slot]
         self._sweep_at = max(_LEAST_ROWS, int(len(self._bikes) * _GROWTH))
 
     # --- snapshots ----------------------------------------------------------------------------------------------------

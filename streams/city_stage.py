@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geo.city import CityState, Event
 from geo.merge import Merger, Waiting
 from geo.params import SEMANTICS, Timeline
+from streams.batches import Run
 from streams.errors import NewerFormat, WireError
 from streams.events import AlertTopics, alert_records, open_record
 from streams.frames import Assembler, Complete, Message, Part, decode_frame, decode_message
@@ -23,7 +24,7 @@ from streams.metrics import Metrics, SnapshotKind
 from streams.mirror import Mirror
 from streams.outbox import Record, Sink
 from streams.pacing import Progress
-from streams.pings_stage import FactsRoute, Run, facts_routes
+from streams.pings_stage import FactsRoute, facts_routes
 from streams.readback import LogReader
 from streams.snapshots import Columns, Snapshot
 

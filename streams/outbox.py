@@ -58,6 +58,7 @@ class Outbox:
     async def start(self) -> None:
         self._producer = AIOKafkaProducer(
             **self._client,
+            compression_type="lz4",
             acks="all",
             enable_idempotence=True,
             max_request_size=4 << 20,

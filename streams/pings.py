@@ -1,13 +1,14 @@
 """Pings from the wire: JSON values of Kafka records to the columns that geo works on. docs/semantics.md, section 1.
 
-Each record is parsed by itself, so that a broken one cannot splice into its neighbours and each gets its own reason. All
-else is done on whole columns.
+Pings that fit one of their producer's templates, nearly all in most feeds, are read as columns (streams.flat_json). Each of the
+others is parsed by itself, so that a broken one cannot splice into its neighbours and each gets its own reason. Both ways give
+the same.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -19,12 +20,16 @@ from numpy.typing import NDArray
 from geo.coordinates import bd09_to_wgs84, gcj02_to_wgs84
 from geo.params import Timeline
 from geo.records import Records
+from geo.spans import Spans
 from geo.states import OTHER_VEHICLE, STATES, TOUCHING, VEHICLES
+from streams.batches import Batch
+from streams.flat_json import E7, Field, Names, Reader, Table
 from streams.refusals import explain, shown
 from streams.rfc3339 import parse_ms
 
 Coordinates = Literal["wgs84", "gcj02", "bd09"]
 Reason = tuple[int, str]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Feed:
 END_OF_TIME_MS = 4_102_444_800_000  # year 2100
 NULL_ISLAND_E7 = 10_000
 GREATEST_ACCURACY_MM = 2**31 - 1
+_MM = 10_000  # in 1e-7 m
+_ZERO = np.zeros(1, dtype=np.int64)
 
 _Name = Annotated[str, Meta(min_length=1, max_length=128)]
 _Time = Annotated[int, Meta(gt=0, lt=END_OF_TIME_MS)] | str
@@ -67,21 +74,6 @@ class _GatewayPing(msgspec.Struct, gc=False, kw_only=True):
     operator: _Name
 
 
-class _BriefPing(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=True):
-    """What most pings are: no field but these, and time as a number. Parsing and reading a small struct is cheaper.
-
-    What it takes, `_GatewayPing` takes too, with the same values; what it does not is parsed again by that.
-    """
-
-    bike_id: _Name
-    ts: Annotated[int, Meta(gt=0, lt=END_OF_TIME_MS)]
-    lat: Annotated[float, Meta(ge=-90, le=90)]
-    lng: Annotated[float, Meta(ge=-180, le=180)]
-    accuracy: Annotated[float, Meta(ge=0)] | None = None
-    status: _State | None = None
-    operator: _Name
-
-
 _STATE_CODES: dict[str | None, int] = dict(zip((None, *STATES[1:]), range(len(STATES)), strict=True))
 _VEHICLE_CODES: dict[str | None, int] = dict(zip((None, *VEHICLES[1:]), range(len(VEHICLES)), strict=True))
 _PLAIN = bytes(range(0x20, 0x7F))  # printable ASCII
@@ -92,146 +84,168 @@ _TO_WGS84: dict[str, Callable[..., tuple[NDArray[np.float64], NDArray[np.float64
 }
 
 
-PIECE_RECORDS = 4_096
-"""Decoded at a time: the objects of more do not stay in the cache, and their memory goes back to the system each time."""
+PIECE_RECORDS = 8_192
+"""Decoded at a time: the columns of more do not stay in the cache."""
+
+_COLUMNS: dict[str, Any] = {
+    "operator": np.int16,
+    "device_ms": np.int64,
+    "lat": np.int32,
+    "lng": np.int32,
+    "accuracy": np.int32,
+    "state": np.uint8,
+    "vehicle": np.uint8,
+    "touched": np.bool_,
+}
+
+_FIELDS = (
+    Field("bike_id", "text"),
+    Field("ts", "milliseconds"),
+    *(Field(name, "decimal") for name in ("accuracy", "speed", "heading", "battery")),
+    Field("status", "text", Names(["", *STATES[1:]])),
+    Field("vehicle_type", "text", Names(["", *VEHICLES[1:]])),
+)
+_REQUIRED = ("bike_id", "ts", "lat", "lng")
 
 
 @dataclass(slots=True)
-class _Piece:
-    """What some of the values decode to."""
+class _Decoded:
+    """n records on their way into columns. good: bool (n,), the rows that are filled; reasons: of rows that never will be."""
 
     columns: dict[str, Any]
-    rows: NDArray[np.int64]
-    clocks: list[int]
+    ids: Spans
+    good: NDArray[np.bool_]
     reasons: list[Reason]
 
     @classmethod
-    def joined(cls, pieces: Sequence[_Piece]) -> _Piece:
-        columns: dict[str, Any] = {"ids": [id_ for piece in pieces for id_ in piece.columns.pop("ids")]}
-        for name in pieces[0].columns:
-            columns[name] = np.concatenate([piece.columns[name] for piece in pieces])
-        return cls(
-            columns,
-            np.concatenate([piece.rows for piece in pieces]),
-            [index for piece in pieces for index in piece.clocks],
-            [reason for piece in pieces for reason in piece.reasons],
-        )
+    def of(cls, values: Spans) -> _Decoded:
+        n = len(values)
+        ids = Spans(values.buffer, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64))
+        return cls({name: np.zeros(n, dtype=dtype) for name, dtype in _COLUMNS.items()}, ids, np.zeros(n, dtype=np.bool_), [])
+
+    def put(self, rows: Rows, ids: Spans, columns: Mapping[str, Any]) -> None:
+        """Fill m rows, ascending; each column has m values, or one for all."""
+        if not len(rows):
+            return
+        run = int(rows[-1]) - int(rows[0]) + 1 == len(rows)
+        at = slice(int(rows[0]), int(rows[-1]) + 1) if run else rows
+        for name, column in columns.items():
+            self.columns[name][at] = column
+        if ids.buffer is self.ids.buffer:
+            self.ids.start[at] = ids.start
+        else:
+            self.ids.start[at] = ids.start + len(self.ids.buffer)
+            self.ids.buffer = np.concatenate((self.ids.buffer, ids.buffer))
+        self.ids.size[at] = ids.size
+        self.good[at] = True
+
+    def records(self, read: Batch) -> Records:
+        rows, ids, columns = np.flatnonzero(self.good), self.ids, self.columns
+        if len(rows) < len(self.good):
+            ids, columns = ids[rows], {name: column[rows] for name, column in columns.items()}
+        return Records(record_ms=read.record_ms, offsets=read.offsets, has_value=read.has_value, rows=rows, ids=ids, **columns)
 
 
 class PingDecoder:
-    """Decodes the records of one feed. Keeps nothing from one batch to the next but whether its pings are brief ones."""
+    """Decodes the records of one feed. Keeps nothing from one batch to the next but the templates of its producers."""
 
     def __init__(self, feed: Feed, timeline: Timeline) -> None:
         ping: type[msgspec.Struct] = _GatewayPing
-        brief: type[msgspec.Struct] = _BriefPing
         numbers = {name: number for number, name in enumerate(timeline.operators)}
+        required: tuple[str, ...] = (*_REQUIRED, "operator")
         if feed.operator is not None:
             # On an operator's own feed the operator may be left out, and no other may be named.
             ping = msgspec.defstruct(
                 "Ping", [("operator", _Name, feed.operator)], bases=(_GatewayPing,), gc=False, kw_only=True
             )
-            brief = msgspec.defstruct(
-                "Brief",
-                [("operator", _Name, feed.operator)],
-                bases=(_BriefPing,),
-                gc=False,
-                kw_only=True,
-                forbid_unknown_fields=True,
-            )
             numbers = {feed.operator: numbers.get(feed.operator, -1)}
+            required = _REQUIRED
         self._operators = numbers
+        self._numbers = np.array([*numbers.values(), -1], dtype=np.int16)
         self._parse_one: Callable[[Any], Any] = msgspec.json.Decoder(ping).decode
-        self._parse_brief: Callable[[Any], Any] = msgspec.json.Decoder(brief).decode
-        self._brief_pause = 0  # pieces before brief pings are tried again
-        self._next_pause = 1
         self._to_wgs84 = _TO_WGS84.get(feed.coordinates)
+        # Degrees that are yet to be converted must not have been rounded.
+        degrees: list[Field] = [
+            Field(name, "decimal" if self._to_wgs84 is None else "short decimal") for name in ("lat", "lng")
+        ]
+        self._reader = Reader((*_FIELDS, *degrees, Field("operator", "text", Names(list(numbers)))), required)
 
-    def decode(
-        self, values: Sequence[bytes | None], record_ms: NDArray[np.int64], offsets: NDArray[np.int64]
-    ) -> tuple[Records, list[Reason]]:
-        """The records, and (index, reason) of the malformed ones, ascending. Never raises, whatever the values are.
+    def decode(self, batch: Batch) -> tuple[Records, list[Reason]]:
+        """The records, and (index, reason) of the malformed ones, ascending. Never raises, whatever the values are."""
+        values, has_value = batch.values, batch.has_value
+        decoded = _Decoded.of(values)
+        for at in range(0, len(values), PIECE_RECORDS):
+            for rows, table in self._reader.read(values[at : at + PIECE_RECORDS]):
+                self._take(table, rows + at, decoded)
+        left = np.flatnonzero(~decoded.good if has_value is None else has_value & ~decoded.good)
+        for at in range(0, len(left), PIECE_RECORDS):
+            rows = left[at : at + PIECE_RECORDS]
+            self._parse(values[rows].tolist(), rows, decoded)
+        return decoded.records(batch), decoded.reasons
 
-        record_ms and offsets are int64 (n,), for n values; a value of None is a clock record.
-        """
-        pieces = [self._piece(values[at : at + PIECE_RECORDS], at) for at in range(0, max(len(values), 1), PIECE_RECORDS)]
-        whole = pieces[0] if len(pieces) == 1 else _Piece.joined(pieces)
-        has_value = None
-        if whole.clocks:
-            has_value = np.ones(len(values), dtype=np.bool_)
-            has_value[whole.clocks] = False
-        records = Records(record_ms=record_ms, offsets=offsets, has_value=has_value, rows=whole.rows, **whole.columns)
-        return records, whole.reasons
+    # --- by template ----------------------------------------------------------------------------------------------------
 
-    def _piece(self, values: Sequence[bytes | None], first: int) -> _Piece:
-        """Decode some values; `first` is the index of the first of them, and all indices in the answer count from there."""
-        brief = self._brief(values)
-        pings, clocks, reasons = self._parse(values) if brief is None else (brief, [], [])
-        rows = np.arange(len(values))
-        if clocks or reasons:
-            rows = np.delete(rows, clocks + [index for index, _ in reasons])
-        if brief is None:
-            bad = _bad_utf8([values[i] for i in rows.tolist()] if len(pings) < len(values) else values)
-            columns = self._columns(pings, bad)
-            columns["vehicle"] = _vehicles([ping.vehicle_type for ping in pings])
-            columns["touched"] = _touched([ping.event for ping in pings])
-        else:  # no field was skipped, so all text has been looked at
-            bad = {}
-            columns = self._columns(pings, bad)
-            columns["vehicle"] = np.zeros(len(pings), dtype=np.uint8)
-            columns["touched"] = np.zeros(len(pings), dtype=np.bool_)
-        if bad:
-            index = sorted(bad)
-            reasons += [(int(rows[i]), bad[i]) for i in index]
-            reasons.sort()
-            columns = _without(columns, index)
-            rows = np.delete(rows, index)
-        return _Piece(columns, rows + first, [i + first for i in clocks], [(i + first, text) for i, text in reasons])
+    def _take(self, table: Table, rows: Rows, decoded: _Decoded) -> None:
+        """Take what was read of m records, but for what only the parser can say something about."""
+        numbers, ids = table.numbers, table.texts["bike_id"]
+        ok = table.ok & _takes(numbers)
+        if not ok.all():
+            rows, ids, numbers = rows[ok], ids[ok], {name: column[ok] for name, column in numbers.items()}
+        lat: NDArray[Any] = numbers["lat"]
+        lng: NDArray[Any] = numbers["lng"]
+        if self._to_wgs84 is not None:
+            lat, lng = map(_e7, self._to_wgs84(lat / E7, lng / E7))
+        columns = {
+            "operator": self._numbers.take(numbers.get("operator", 0)),
+            "device_ms": numbers["ts"],
+            "lat": lat,
+            "lng": lng,
+            "accuracy": np.minimum((numbers.get("accuracy", _ZERO) + _MM // 2) // _MM, GREATEST_ACCURACY_MM),
+            "state": numbers.get("status", 0),
+            "vehicle": numbers.get("vehicle_type", 0),
+        }
+        decoded.put(rows, ids, columns)
 
-    def _brief(self, values: Sequence[bytes | None]) -> list[Any] | None:
-        """All of the values as brief pings, or None if any is not one. Feeds whose pings never are get tried ever more rarely."""
-        if self._brief_pause:
-            self._brief_pause -= 1
-            return None
-        try:
-            pings = list(map(self._parse_brief, values))
-        except MemoryError:
-            raise
-        except Exception:  # a clock record, a longer ping, a broken one: the other way tells
-            self._brief_pause, self._next_pause = self._next_pause, min(2 * self._next_pause, 64)
-            return None
-        self._next_pause = 1
-        return pings
+    # --- one by one -----------------------------------------------------------------------------------------------------
 
-    def _parse(self, values: Sequence[bytes | None]) -> tuple[list[Any], list[int], list[Reason]]:
-        """Pings that parse, indices of clock records, and reasons of the others."""
+    def _parse(self, values: Sequence[bytes], rows: Rows, decoded: _Decoded) -> None:
+        """Parse m records, rows of the batch."""
+        pings, bad = self._parsed(values)
+        kept = np.delete(np.arange(len(rows)), sorted(bad))
+        broken = _bad_utf8([values[i] for i in kept.tolist()])
+        columns = self._columns(pings, broken)
+        ids = Spans.of([ping.bike_id.encode() for ping in pings])
+        if broken:
+            bad |= {int(kept[i]): reason for i, reason in broken.items()}
+            whole = np.delete(np.arange(len(kept)), sorted(broken))
+            kept, ids, columns = kept[whole], ids[whole], {name: column[whole] for name, column in columns.items()}
+        decoded.put(rows[kept], ids, columns)
+        decoded.reasons += sorted((int(rows[i]), reason) for i, reason in bad.items())
+
+    def _parsed(self, values: Sequence[bytes]) -> tuple[list[Any], dict[int, str]]:
+        """Pings that parse, and by index the reasons of the others."""
         pings: list[Any] = []
-        clocks: list[int] = []
-        reasons: list[Reason] = []
+        bad: dict[int, str] = {}
         # `extend` keeps what it has when a record raises, and `map` its place: the good ones cost no Python at all.
         parsing = map(self._parse_one, values)
         while True:
             try:
                 pings.extend(parsing)
-                return pings, clocks, reasons
+                return pings, bad
             except MemoryError:
                 raise
             except Exception as error:
-                index = len(pings) + len(clocks) + len(reasons)
-                value = values[index]
-                if value is None:
-                    clocks.append(index)
-                else:
-                    reasons.append((index, explain(value, error)))
+                index = len(pings) + len(bad)
+                bad[index] = explain(values[index], error)
 
     def _columns(self, pings: list[Any], bad: dict[int, str]) -> dict[str, Any]:
-        """Columns of Records for n parsed pings; adds to the bad ones those that break a rule beyond the parser's."""
+        """Columns for m parsed pings; adds to the bad ones those that break a rule beyond the parser's."""
         n = len(pings)
-        ids = [ping.bike_id for ping in pings]
         lat = np.fromiter([ping.lat for ping in pings], dtype=np.float64, count=n)
         lng = np.fromiter([ping.lng for ping in pings], dtype=np.float64, count=n)
         lat_e7, lng_e7 = _e7(lat), _e7(lng)
         operators = self._operator_numbers([ping.operator for ping in pings])
-        for reasons in (_null_island(lat_e7, lng_e7), _unprintable("bike_id", ids)):
+        for reasons in (_null_island(lat_e7, lng_e7), _unprintable("bike_id", [ping.bike_id for ping in pings])):
             bad |= reasons
         if n and operators.min() < 0:
             bad |= _unprintable("operator", [ping.operator for ping in pings])
@@ -239,22 +253,30 @@ class PingDecoder:
         if self._to_wgs84 is not None:
             lat_e7, lng_e7 = map(_e7, self._to_wgs84(lat, lng))
         return {
-            "ids": ids,
             "operator": operators,
             "device_ms": device_ms,
             "lat": lat_e7,
             "lng": lng_e7,
             "accuracy": _millimetres([ping.accuracy for ping in pings]),
             "state": np.fromiter([_STATE_CODES[ping.status] for ping in pings], dtype=np.uint8, count=n),
+            "vehicle": _vehicles([ping.vehicle_type for ping in pings]),
+            "touched": _touched([ping.event for ping in pings]),
         }
 
     def _operator_numbers(self, names: list[str]) -> NDArray[np.int16]:
-        numbers = self._operators
-        try:
-            found = [numbers[name] for name in names]
-        except KeyError:
-            found = [numbers.get(name, -1) for name in names]
-        return np.fromiter(found, dtype=np.int16, count=len(names))
+        return np.fromiter([self._operators.get(name, -1) for name in names], dtype=np.int16, count=len(names))
+
+
+def _takes(numbers: Mapping[str, NDArray[np.int64]]) -> NDArray[np.bool_]:
+    """Which of the numbers read break no rule and need no rounding that only a float can tell; bool (m,)."""
+    lat, lng = np.abs(numbers["lat"]), np.abs(numbers["lng"])
+    ok: NDArray[np.bool_] = (lat <= 90 * E7) & (lng <= 180 * E7) & (numbers["ts"] < END_OF_TIME_MS)
+    ok &= (lat >= NULL_ISLAND_E7) | (lng >= NULL_ISLAND_E7)
+    if "accuracy" in numbers:
+        # A half of a millimetre is rounded as the float has it; that it was rounded to 1e-7 may have moved it by one.
+        accuracy = numbers["accuracy"]
+        ok &= (accuracy >= 0) & (np.abs(accuracy % _MM - _MM // 2) > 1)
+    return ok
 
 
 def _e7(degrees: NDArray[np.float64]) -> NDArray[np.int32]:
@@ -330,10 +352,3 @@ def _touched(events: list[_Text]) -> NDArray[np.bool_]:
     if events.count(None) == len(events):
         return np.zeros(len(events), dtype=np.bool_)
     return np.fromiter([event in TOUCHING for event in events], dtype=np.bool_, count=len(events))
-
-
-def _without(columns: dict[str, Any], rows: list[int]) -> dict[str, Any]:
-    """The columns without some rows."""
-    gone = set(rows)
-    ids = [id_ for i, id_ in enumerate(columns.pop("ids")) if i not in gone]
-    return {"ids": ids, **{name: np.delete(column, rows) for name, column in columns.items()}}

@@ -6,15 +6,15 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from geo.frame import OUTCOMES, QUARANTINED, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Records, Source
+from geo.spans import Spans
+from streams.batches import Batch, Run
 from streams.frames import Sender, Writer, encode_frame
 from streams.keeper import Boundary, PartitionState
 from streams.metrics import Metrics, SnapshotKind
@@ -23,17 +23,6 @@ from streams.pings import Feed, PingDecoder
 from streams.snapshots import Columns, Snapshot
 
 QUARANTINE_VALUE_BYTES = 64 * 1024
-
-
-class Run(Protocol):
-    """A Kafka record batch (streams.transport.Run)."""
-
-    next_offset: int
-    values: list[bytes | None]
-
-    def timestamps(self) -> NDArray[np.int64]: ...
-    def offsets(self) -> NDArray[np.int64]: ...
-    def key(self, i: int) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +150,21 @@ class PingsStage:
         if not runs:
             return
         started = time.perf_counter()
-        values = runs[0].values if len(runs) == 1 else [value for run in runs for value in run.values]
-        record_ms = np.concatenate([run.timestamps() for run in runs])
-        offsets = np.concatenate([run.offsets() for run in runs])
-        records, malformed = state.decoder.decode(values, record_ms, offsets)
+        batch = Batch.of_runs(runs)
+        records, malformed = state.decoder.decode(batch)
         decoded = time.perf_counter()
         frames, refused = self._judge(state, records, malformed)
         state.position = runs[-1].next_offset
         state.clock_record_outstanding &= records.has_value is None
         judged = time.perf_counter()
-        self._metrics.batch_records.observe(len(values))
+        self._metrics.batch_records.observe(len(batch))
         self._metrics.step.labels("decode").observe(decoded - started)
         self._metrics.step.labels("judge").observe(judged - decoded)
         await self._tell(state, frames)
         if refused:
-            await self._set_aside(state, runs, refused)
+            await self._set_aside(state, runs, batch.values, refused)
         self._metrics.step.labels("frames").observe(time.perf_counter() - judged)
-        state.clock_ms = max(state.clock_ms, int(record_ms.max()))
+        state.clock_ms = max(state.clock_ms, int(batch.record_ms.max()))
         through = state.source.through
         complete_ms = (through + 1) * self._timeline.tick_ms if through >= 0 else -1
         self._metrics.source_at(
@@ -220,8 +207,8 @@ class PingsStage:
                 await self._sink.send(Record(self._facts_topic, route.partition, None, value))
         state.told_through = through
 
-    async def _set_aside(self, state: PingPartition, runs: Sequence[Run], refused: Sequence[Refused]) -> None:
-        owners = [(run, i) for run in runs for i in range(len(run.values))]
+    async def _set_aside(self, state: PingPartition, runs: Sequence[Run], values: Spans, refused: Sequence[Refused]) -> None:
+        owners = [(run, i) for run in runs for i in range(len(run))]
         tick = state.source.through + 1
         kept: dict[str, int] = dict.fromkeys(QUARANTINED, 0)
         total: dict[str, int] = dict.fromkeys(QUARANTINED, 0)
@@ -233,7 +220,7 @@ class PingsStage:
             key, value = None, None
             if one.index >= 0:
                 run, i = owners[one.index]
-                key, value = run.key(i), run.values[i]
+                key, [value] = run.key(i), values[one.index : one.index + 1].tolist()
             await self._sink.send(quarantine_record(self._quarantine_topic, state, one, key, value))
         for reason, count in total.items():
             if count:

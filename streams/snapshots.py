@@ -30,6 +30,8 @@ RAW_PART_BYTES = 480 * 1024
 """Of a part before compression: zstd may grow what it can not shrink, and a part has to stay under 512 KiB."""
 
 _SHUFFLE_FROM = 1024  # elements; below, transposing is not worth a copy
+_SHUFFLED_ROWS = 512  # at a time: they stay in the cache until all their bytes are read
+_LEVEL = -1  # of zstd: two thirds of the time of level 1 for a tenth more bytes
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ def pack_columns(columns: Columns) -> tuple[list[Layout], list[bytes]]:
         array = np.ascontiguousarray(column)
         layout.append(Layout(name, array.dtype.str, array.shape, array.nbytes))
         blobs.append(_shuffle(array).data.cast("B") if array.nbytes else b"")
-    compressor = zstandard.ZstdCompressor(level=1)
+    compressor = zstandard.ZstdCompressor(level=_LEVEL)
     return layout, [compressor.compress(piece) for piece in _pieces(blobs)]
 
 
@@ -106,7 +108,11 @@ def _shuffle(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     if array.size < _SHUFFLE_FROM:
         return raw
     width = array.itemsize * (array.shape[1] if array.ndim == 2 else 1)
-    return np.ascontiguousarray(raw.reshape(-1, width).T).reshape(-1)
+    rows = raw.reshape(-1, width)
+    shuffled = np.empty((width, len(rows)), dtype=np.uint8)
+    for at in range(0, len(rows), _SHUFFLED_ROWS):
+        shuffled[:, at : at + _SHUFFLED_ROWS] = rows[at : at + _SHUFFLED_ROWS].T
+    return shuffled.reshape(-1)
 
 
 def _unshuffle(raw: NDArray[np.uint8], layout: Layout) -> NDArray[np.generic]:

@@ -1,8 +1,7 @@
-"""Kafka record batches as columns, without an object per record.
+"""Kafka record batches as they come, without an object per record.
 
 aiokafka makes a `ConsumerRecord` of every record; that costs more than decoding it. Here a whole record batch becomes one
-`Run`: the list of its values, and the rest on demand. Only batches whose reading differs (timestamps set by producers,
-holes left by compaction) pay for what they need.
+`Run`: its records unpacked for who reads them as columns, and one by one on demand.
 
 How it hooks in: `aiokafka.consumer.fetcher` makes three objects for every fetched partition, by names of its module.
 `install` replaces those names with subclasses that behave as before, unless the consumer was made with
@@ -12,19 +11,32 @@ How it hooks in: `aiokafka.consumer.fetcher` makes three objects for every fetch
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiokafka.consumer.fetcher as stock
 import numpy as np
+from aiokafka import codec
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.memory_records import MemoryRecords
 from faust.types import TP
 from numpy.typing import NDArray
 
+from streams.batches import Body
+
 CREATE_TIME, LOG_APPEND_TIME = 0, 1
 
+_COUNT = struct.Struct(">i")
+_COUNT_AT, _RECORDS_AT = 57, 61
+_UNPACK: dict[int, Callable[[bytes], bytes]] = {
+    0: lambda packed: packed,
+    1: codec.gzip_decode,
+    2: codec.snappy_decode,
+    3: codec.lz4_decode,
+    4: codec.zstd_decode,
+}
 _LENGTH = struct.Struct(">i")
 _LENGTH_AT, _BODY_AT, _MAGIC_AT = 8, 12, 16  # a batch starts: base offset (8), length of the rest (4), epoch (4), magic
 _OLDEST_MAGIC = 2  # the only format that Kafka has written since 0.11, and the only one that Kafka 4 reads
@@ -37,102 +49,76 @@ _StockResult: Any = stock.FetchResult
 class Run:
     """The records of one record batch that the reader has not had yet. Treat it as frozen.
 
-    `values[i]` is None for a clock record (a record without value). Reading goes on at `next_offset`, which may lie
-    behind the last record's offset + 1: compaction removes records and control batches have offsets too.
+    Reading goes on at `next_offset`, which may lie behind the last record's offset + 1: compaction removes records and control
+    batches have offsets too. `body` is what `streams.batches` reads whole; everything else parses the batch once, on demand.
     """
 
-    __slots__ = ("_batch", "_offsets", "_records", "_times", "base", "next_offset", "timestamp_type", "tp", "values")
+    __slots__ = ("_batch", "_records", "_skip", "base", "body", "next_offset", "timestamp_type", "tp")
 
     def __init__(
-        self,
-        tp: TP,
-        values: list[bytes | None],
-        *,
-        base: int,
-        next_offset: int,
-        timestamp_type: int,
-        times: int | NDArray[np.int64],
-        offsets: NDArray[np.int64] | None,
-        batch: bytes,
+        self, tp: TP, batch: bytes, *, base: int, next_offset: int, timestamp_type: int, body: Body | None, skip: int = 0
     ) -> None:
         self.tp = tp
-        self.values = values
         self.base = base
         self.next_offset = next_offset
         self.timestamp_type = timestamp_type
-        self._times = times
-        self._offsets = offsets
+        self.body = body
         self._batch = batch
+        self._skip = skip
         self._records: list[Any] | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self._parsed()) if self.body is None else self.body.records_count - self.body.skip
 
     def __repr__(self) -> str:
         return f"<Run {self.tp.topic}[{self.tp.partition}] {len(self)} records from {self.base} to {self.next_offset}>"
 
+    @property
+    def values(self) -> list[bytes | None]:
+        """[len] values; None is that of a clock record (a record without value)."""
+        return [record.value for record in self._parsed()]
+
     def timestamps(self) -> NDArray[np.int64]:
         """[len] ms since 1970, one per record; with LogAppendTime the batch's one time for all."""
-        if isinstance(self._times, int):
-            return np.full(len(self.values), self._times, np.int64)
-        return self._times
+        return np.array([record.timestamp for record in self._parsed()], np.int64)
 
     def offsets(self) -> NDArray[np.int64]:
         """[len] offsets, rising; contiguous unless the log was compacted."""
-        if self._offsets is None:
-            return np.arange(self.base, self.base + len(self.values), dtype=np.int64)
-        return self._offsets
+        return np.array([record.offset for record in self._parsed()], np.int64)
 
     def key(self, i: int) -> bytes | None:
-        """The key of record i. Parses the batch once more: meant for the few records that go to quarantine."""
-        key: bytes | None = self._record(i).key
+        """The key of record i."""
+        key: bytes | None = self._parsed()[i].key
         return key
 
     def headers(self, i: int) -> list[tuple[str, bytes]]:
-        """The headers of record i; costs what `key` costs."""
-        return [(name, value or b"") for name, value in self._record(i).headers]
+        """The headers of record i."""
+        return [(name, value or b"") for name, value in self._parsed()[i].headers]
 
-    def _record(self, i: int) -> Any:
+    def _parsed(self) -> list[Any]:
         if self._records is None:
-            self._records = [record for record in DefaultRecordBatch(self._batch) if record.offset >= self.base]
-        return self._records[i]
+            self._records = list(DefaultRecordBatch(self._batch))[self._skip :]
+        return self._records
 
 
 def read_batch(tp: TP, raw: bytes, start: int) -> Run | None:
     """The records of one data batch from offset `start` on; None when it has none."""
     batch = DefaultRecordBatch(raw)
-    end: int = batch.next_offset
-    times: int | NDArray[np.int64]
-    if batch.timestamp_type == LOG_APPEND_TIME:
-        times = batch.max_timestamp
-        values = [record.value for record in batch]
-    else:
-        stamps: list[int] = []
-        stamp = stamps.append
-        # One pass for both columns: `append` answers None, which keeps the record.
-        values = [record.value for record in batch if stamp(record.timestamp) is None]
-        times = np.array(stamps, np.int64)
-    first, offsets = max(0, start - batch.base_offset), None
-    if len(values) != end - batch.base_offset:  # compacted: only the records themselves know their offsets
-        offsets = np.array([record.offset for record in DefaultRecordBatch(raw)], np.int64)
-        first = int(np.searchsorted(offsets, start))
-        offsets = offsets[first:]
-    if first:
-        values = values[first:]
-        times = times if isinstance(times, int) else times[first:]
-    if not values:
+    next_offset: int = batch.next_offset
+    count, base_offset = _COUNT.unpack_from(raw, _COUNT_AT)[0], batch.base_offset
+    appended_ms = batch.max_timestamp if batch.timestamp_type == LOG_APPEND_TIME else None
+    skip, body = max(0, start - base_offset), None
+    if count == next_offset - base_offset:
+        records = _UNPACK[batch.compression_type](raw[_RECORDS_AT:])
+        body = Body(records, count, skip, base_offset, batch.first_timestamp, appended_ms)
+        base = base_offset + skip
+    else:  # compacted: only the records themselves know their offsets
+        offsets = [record.offset for record in batch]
+        skip = bisect_left(offsets, start)
+        base = offsets[skip] if skip < len(offsets) else next_offset
+    if base >= next_offset:
         return None
-    base = batch.base_offset + first if offsets is None else int(offsets[0])
-    return Run(
-        tp,
-        values,
-        base=base,
-        next_offset=end,
-        timestamp_type=batch.timestamp_type,
-        times=times,
-        offsets=offsets,
-        batch=raw,
-    )
+    return Run(tp, raw, base=base, next_offset=next_offset, timestamp_type=batch.timestamp_type, body=body, skip=skip)
 
 
 class RunReading:

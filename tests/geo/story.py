@@ -11,6 +11,7 @@ import numpy as np
 from geo.frame import OUTCOMES, Frame
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Timeline
 from geo.source import Records, Source, Step
+from geo.spans import Spans
 from geo.states import STATES, VEHICLES
 
 TICK_MS = 5_000
@@ -79,7 +80,7 @@ def records(items: Sequence[tuple[int, Ping | str | None]], first_offset: int = 
         offsets=np.arange(first_offset, first_offset + len(items)),
         has_value=None if all(valued) else column(valued, np.bool_),
         rows=column([i for i, _, _ in pings], np.int64),
-        ids=[ping.bike for _, _, ping in pings],
+        ids=Spans.of([ping.bike.encode() for _, _, ping in pings]),
         operator=column([ping.operator for _, _, ping in pings], np.int16),
         device_ms=column([ms - ping.late_ms for _, ms, ping in pings], np.int64),
         lat=column([ping.lat + ping.north * METRE for _, _, ping in pings], np.int32),

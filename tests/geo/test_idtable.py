@@ -11,13 +11,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geo.idtable import IdTable, hashes_of
+from geo.spans import Spans
 
 Bike = tuple[int, str]
 
 
+def spans(ids: list[str]) -> Spans:
+    return Spans.of([id_.encode() for id_ in ids])
+
+
 def slots(table: IdTable, bikes: list[Bike]) -> list[int]:
-    operators = np.array([operator for operator, _ in bikes], dtype=np.int16)
-    ids = [id_ for _, id_ in bikes]
+    operators, ids = np.array([operator for operator, _ in bikes], dtype=np.int16), spans([id_ for _, id_ in bikes])
     return list(map(int, table.slots(hashes_of(operators, ids), operators, ids)))
 
 
@@ -51,6 +55,29 @@ def test_it_grows_from_one_batch_to_the_next_and_within_one() -> None:
     assert names(table)[first[12_345]] == bikes[12_345]
 
 
+TEXTS = st.text(min_size=1, max_size=40) | st.text("01", min_size=1, max_size=128)
+
+
+@given(st.lists(TEXTS, max_size=30))
+def test_ids_share_a_hash_only_if_they_are_the_same_wherever_they_stand(ids: list[str]) -> None:
+    hashes = hashes_of(np.zeros(len(ids), dtype=np.int16), spans(ids)).tolist()
+    assert len(set(hashes)) == len(set(ids))
+    for id_, hash_ in zip(ids, hashes, strict=True):
+        assert hashes_of(np.zeros(1, dtype=np.int16), spans(["before", id_])[1:]).tolist() == [hash_]
+
+
+def test_every_byte_of_an_id_and_its_length_count() -> None:
+    for size in (1, 7, 8, 9, 31, 32, 33, 128, 512):
+        near = [b"x" * size, *(b"x" * i + b"y" + b"x" * (size - i - 1) for i in range(size)), b"x" * (size - 1) or b"z"]
+        hashes = hashes_of(np.zeros(len(near), dtype=np.int16), Spans.of(near))
+        assert len(np.unique(hashes)) == len(near)
+
+
+def test_an_id_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="at most 512 bytes, got one of 513"):
+        hashes_of(np.zeros(1, dtype=np.int16), Spans.of([b"x" * 513]))
+
+
 def crowd(n: int) -> NDArray[np.int64]:
     """Different hashes that all want the same place."""
     return (np.arange(n) * 2 + 1) | (1 << 60)
@@ -58,8 +85,8 @@ def crowd(n: int) -> NDArray[np.int64]:
 
 def test_hashes_that_want_one_place_all_find_one() -> None:
     table, operators, ids = IdTable(), np.zeros(200, dtype=np.int16), [f"b{i}" for i in range(200)]
-    first = table.slots(crowd(200)[:90], operators[:90], ids[:90])
-    both = table.slots(crowd(200), operators, ids)
+    first = table.slots(crowd(200)[:90], operators[:90], spans(ids[:90]))
+    both = table.slots(crowd(200), operators, spans(ids))
     assert both[:90].tolist() == first.tolist()
     assert sorted(both.tolist()) == list(range(200))
     assert table.ids(both) == ids
@@ -68,12 +95,12 @@ def test_hashes_that_want_one_place_all_find_one() -> None:
 def test_the_last_place_is_followed_by_the_first() -> None:
     table, ids = IdTable(), [f"b{i}" for i in range(50)]
     hashes = np.arange(50) * 2 + 1 + (np.int64(2**31 - 1) << 32)
-    first = table.slots(hashes, np.zeros(50, dtype=np.int16), ids)
-    assert table.slots(hashes[::-1].copy(), np.zeros(50, dtype=np.int16), ids[::-1]).tolist() == first[::-1].tolist()
+    first = table.slots(hashes, np.zeros(50, dtype=np.int16), spans(ids))
+    assert table.slots(hashes[::-1].copy(), np.zeros(50, dtype=np.int16), spans(ids[::-1])).tolist() == first[::-1].tolist()
 
 
 def test_no_hash_is_the_mark_of_an_empty_place() -> None:
-    assert (hashes_of(np.arange(-1, 100, dtype=np.int16), ["x"] * 101) != 0).all()
+    assert (hashes_of(np.arange(-1, 100, dtype=np.int16), spans(["x"] * 101)) != 0).all()
 
 
 @given(BIKES, st.randoms(use_true_random=False))

@@ -18,6 +18,7 @@ from geo.alert import Event
 from geo.frame import OUTCOMES, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Source
+from streams.batches import Batch
 from streams.city_stage import CityPartition
 from streams.frames import Sender, Writer, decode_message, encode_frame
 from streams.pings import Feed, PingDecoder
@@ -97,7 +98,7 @@ def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Re
 def _add(source: Source, decoder: PingDecoder, part: Sequence[Record], refused: set[tuple[int, str]]) -> list[Frame]:
     record_ms = np.array([record.timestamp_ms for record in part], np.int64)
     offsets = np.array([record.offset for record in part], np.int64)
-    records, malformed = decoder.decode([record.value for record in part], record_ms, offsets)
+    records, malformed = decoder.decode(Batch.of([record.value for record in part], record_ms, offsets))
     step = source.add(records)
     refused.update((part[i].offset, "malformed") for i, _ in malformed)
     refused.update(step.refused)

@@ -92,6 +92,10 @@ class FakeRun:
 
     base: int
     stored: list[Stored]
+    body: None = None
+
+    def __len__(self) -> int:
+        return len(self.stored)
 
     @property
     def next_offset(self) -> int:
