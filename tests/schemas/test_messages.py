@@ -17,6 +17,7 @@ from geo.alert import Event
 from geo.frame import QUARANTINED
 from geo.source import Source
 from geo.states import STATES
+from streams.batches import Batch
 from streams.events import AlertTopics, alert_records, cloud_event_headers
 from streams.pings import Feed, PingDecoder
 from streams.pings_stage import PingPartition, Refused, quarantine_record
@@ -169,7 +170,7 @@ def test_decoder_and_schema_agree_on_what_a_ping_is() -> None:
     verdicts: Counter[tuple[bool, bool]] = Counter()
     for operator, value in pings():
         decoder = PingDecoder(Feed("bike.pings", operator), times)
-        _, reasons = decoder.decode([value], np.array([1_700_000_000_000]), np.array([0]))
+        _, reasons = decoder.decode(Batch.of([value], np.array([1_700_000_000_000]), np.array([0])))
         try:
             body = orjson.loads(value)
         except orjson.JSONDecodeError:
