@@ -16,13 +16,15 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from deploy.kafka_local import KafkaCluster
 from streams.bridge.event import signature
 from tests.kafka_fixtures import Kafka
 from tests.streams.bridge.endpoint import Endpoint, status
 from tests.system.harness import ROOT, free_port
-from tests.system.reading import read_topic
+from tests.system.reading import Logged, read_topic
 from tests.system.told import PARTITIONS, Told
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -268,3 +270,53 @@ async def test_an_interrupt_ends_it_in_order(rig: Rig) -> None:
     bridge.process.send_signal(signal.SIGINT)
     assert await bridge.ended() == 0
     assert rig.committed() == rig.ends()
+
+
+async def test_one_that_stood_still_while_another_took_over_commits_nothing_and_goes_on_with_what_it_gets(rig: Rig) -> None:
+    """SIGSTOP for longer than the session: what it still sends when it wakes are events that came already, by their ids."""
+    for name in sorted(rig.told.ids):
+        rig.endpoint.then(name, status(500))
+    old = rig.bridge(window=6, parallel=1)
+    await rig.until(lambda: len(set(rig.endpoint.taken)) > 10, "some events")
+    old.process.send_signal(signal.SIGSTOP)
+    new = rig.bridge(window=6, parallel=1)
+    before = len(set(rig.endpoint.taken))
+    await rig.until(lambda: len(set(rig.endpoint.taken)) > before + 10, "the other one has taken over")
+    old.process.send_signal(signal.SIGCONT)
+    await rig.all_taken()
+    await old.stop()
+    await new.stop()
+    rig.assert_bodies_and_signatures_are_right()
+    rig.assert_episodes_were_told_in_order()
+    assert rig.committed() == rig.ends()
+
+
+@pytest.mark.timeout(180)
+async def test_a_broker_that_is_away_is_waited_for(rig: Rig, tmp_path: Path) -> None:
+    """A cluster of its own, whose only node is killed and started again while the bridge works."""
+    with KafkaCluster(tmp_path / "kafka") as cluster:
+        rig.bootstrap = cluster.bootstrap
+        admin, producer = (
+            AdminClient({"bootstrap.servers": cluster.bootstrap}),
+            Producer({"bootstrap.servers": cluster.bootstrap}),
+        )
+        admin.create_topics([NewTopic(rig.told.topic, PARTITIONS, 1)])[rig.told.topic].result(30)
+
+        def write(records: list[Logged]) -> None:
+            for record in records:
+                headers = list(record.headers.items())
+                producer.produce(rig.told.topic, record.value, record.key, partition=record.partition, headers=headers)
+            assert producer.flush(60) == 0
+
+        write(rig.told.records[:30])
+        bridge = rig.bridge()
+        await rig.until(lambda: len(rig.endpoint.taken) == 30, "the first ones")
+        await asyncio.to_thread(cluster.kill, 1)
+        await rig.until(lambda: bridge.text().count("Unable connect to node") > 3, "it notices")
+        assert bridge.process.poll() is None, bridge.text()
+        await asyncio.to_thread(cluster.start, 1)
+        await asyncio.to_thread(write, rig.told.records[30:])
+        await rig.all_taken()
+        await bridge.stop()
+        assert rig.committed() == rig.ends()
+    rig.assert_episodes_were_told_in_order()
