@@ -68,13 +68,16 @@ async def run(settings: BridgeSettings) -> int:
 
 async def _consumer(settings: BridgeSettings, stack: AsyncExitStack) -> AIOKafkaConsumer:
     """Started, not subscribed. Raises ConfigurationError for topics that are not there: a subscription would wait for ever."""
+    session_ms = int(settings.deployment.session_timeout.total_seconds() * 1000)
     consumer = AIOKafkaConsumer(
         **settings.deployment.aiokafka(),
         group_id=settings.group,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        session_timeout_ms=int(settings.deployment.session_timeout.total_seconds() * 1000),
-        heartbeat_interval_ms=int(settings.deployment.session_timeout.total_seconds() * 1000) // 3,
+        session_timeout_ms=session_ms,
+        heartbeat_interval_ms=session_ms // 3,
+        # the group waits for requests that are under way
+        rebalance_timeout_ms=session_ms + int(settings.webhook.timeout.total_seconds() * 1000),
     )
     stack.push_async_callback(consumer.stop)
     pace_metadata(consumer._client)

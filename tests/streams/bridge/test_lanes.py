@@ -165,8 +165,8 @@ async def test_what_fails_too_often_is_a_dead_letter_and_the_next_of_its_episode
 
 
 async def test_an_endpoint_that_asks_for_time_gets_it_from_all_and_that_is_no_failure(rig: Rig) -> None:
-    """More often than `attempts`; one of them with a time, which all obey."""
-    rig.endpoint.then("a/1", status(429, Retry_After="1"), *[status(429)] * (PATIENCE.attempts + 2))
+    """More often than `attempts`, and then one failure; the first time says how long, which all obey."""
+    rig.endpoint.then("a/1", status(429, Retry_After="1"), *[status(429)] * (PATIENCE.attempts + 2), status(500))
     rig.take("a/1")
     await rig.until(rig.endpoint.ids)
     asked = rig.endpoint.arrivals[0].at
