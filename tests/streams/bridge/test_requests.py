@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import re
+import time
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -28,6 +34,19 @@ def test_the_signature_is_that_of_the_standards_own_example() -> None:
     body = b'{"test": 2432232314}'
     made = signature(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, body)
     assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_the_check_in_the_guide_for_operators_takes_what_is_signed_and_nothing_else() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "operators.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", guide, re.S)
+    modules = {"base64": base64, "hmac": hmac, "hashlib": hashlib, "time": time}
+    now_s = int(time.time())
+    headers = request_headers(event(ce_id="a/1"), b"k" * 24, now_s)
+    exec(code, {**modules, "headers": headers, "body": b"{}", "secret": b"k" * 24})
+    old = request_headers(event(ce_id="a/1"), b"k" * 24, now_s - 301)
+    for wrong in ({"body": b"{ }"}, {"secret": b"x" * 24}, {"headers": headers | {"webhook-id": "a/2"}}, {"headers": old}):
+        with pytest.raises(AssertionError):
+            exec(code, {**modules, "headers": headers, "body": b"{}", "secret": b"k" * 24, **wrong})
 
 
 def test_cloudevents_headers_become_http_headers() -> None:
