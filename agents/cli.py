@@ -22,6 +22,7 @@ COMMANDS = {
     "simulate": "Write pings of a simulated city into Kafka or a file.",
     "backtest": "Turn recorded pings into alerts without Kafka.",
     "alerts": "Show alerts.",
+    "bridge": "Carry alerts on: POST them to a webhook.",
     "doctor": "Look for what is wrong: configuration, brokers, topics, clocks.",
     "broker": "Run the embedded broker of the demo.",
 }
