@@ -83,7 +83,7 @@ class Worker:
         self._scratch = tempfile.TemporaryDirectory(prefix="urban-brain-")  # Faust makes a folder, and nothing is in it
         self.metrics = Metrics(timeline, version=version("urban-brain"), clock=deployment.clock)
         self.metrics.configuration(epoch.hash for epoch in timeline.epochs)
-        client = kafka_client(settings)
+        client = deployment.aiokafka()
         self.outbox = Outbox(client)
         self.reader = KafkaReader(client)
         self.pings = PingsStage(
@@ -248,26 +248,8 @@ class Companions(Service):  # type: ignore[misc]
             await transport.fail(self.worker.app, error)
 
 
-def kafka_client(settings: Settings) -> dict[str, Any]:
-    """Connection settings for aiokafka's own clients."""
-    deployment = settings.deployment
-    client: dict[str, Any] = {
-        "bootstrap_servers": list(deployment.brokers),
-        "security_protocol": deployment.security_protocol,
-    }
-    if deployment.sasl_mechanism:
-        client |= {
-            "sasl_mechanism": deployment.sasl_mechanism,
-            "sasl_plain_username": deployment.sasl_username,
-            "sasl_plain_password": deployment.sasl_password.get_secret_value() if deployment.sasl_password else "",
-        }
-    if (context := deployment.ssl_context()) is not None:
-        client["ssl_context"] = context
-    return client
-
-
 def faust_credentials(settings: Settings) -> Any:
-    """The same for Faust."""
+    """How Faust logs in."""
     deployment = settings.deployment
     context = deployment.ssl_context()
     if deployment.sasl_mechanism:

@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from geo.city import Event
 from streams.outbox import Record
 
+DATA_SCHEMA = "urn:urban-brain:alert:1"
+"""`$id` of docs/schemas/alert.schema.json; CloudEvents wants an absolute URI."""
+
 LATE_FROM_MS = 30_000
 """An event that leaves later than this after its stream time says so in a header; only under the live clock."""
 
@@ -54,7 +57,7 @@ def cloud_event_headers(event: Event, late_ms: int | None) -> list[tuple[str, by
         "ce_type": f"urban-brain.alert.{event.state}",
         "ce_subject": event.area,
         "ce_time": rfc3339(event.time_ms),
-        "ce_dataschema": "urban-brain/alert/1",
+        "ce_dataschema": DATA_SCHEMA,
         "content-type": "application/json",
     }
     if late_ms is not None and late_ms >= LATE_FROM_MS:

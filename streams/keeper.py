@@ -295,7 +295,7 @@ class Keeper:
         shelves |= await self._read(dict.fromkeys(again, 0)) if again else {}
         for tp in tps:
             self.held[tp] = self._revive(tp, shelves[tp], committed.get(tp), starts[tp.topic, tp.partition])
-            await self._tidy_orphans(tp, shelves[tp])
+            await self._tidy_up(tp, shelves[tp])
 
     async def _read(self, hints: Mapping[Any, int]) -> dict[Any, Shelf]:
         """The changelog partitions of some input partitions, from the hints to their present ends."""
@@ -336,11 +336,11 @@ class Keeper:
         )
         return Held(state, 0.0, shelf.snapshots(), boundary, time.monotonic())
 
-    async def _tidy_orphans(self, tp: Any, shelf: Shelf) -> None:
-        await self._tidy(tp, self.held[tp])
-        for key in shelf.orphans():
-            if key.writer != self.writer:
-                await self._sink.send(Record(self._changelog(tp.topic), tp.partition, encode_key(key), None))
+    async def _tidy_up(self, tp: Any, shelf: Shelf) -> None:
+        """Tombstones for all that is older than the newest snapshots, whoever left it there."""
+        for key in shelf.litter(KEPT_SNAPSHOTS):
+            await self._sink.send(Record(self._changelog(tp.topic), tp.partition, encode_key(key), None))
+        self.held[tp].shelf = self.held[tp].shelf[:KEPT_SNAPSHOTS]
 
 
 def source_name(tp: Any) -> str:

@@ -289,7 +289,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """The text format, for `CONTENT_TYPE`."""
-        return generate_latest(_Plain(self.registry))
+        return render(self.registry)
 
     # Bounds of the labels.
 
@@ -310,6 +310,11 @@ class Metrics:
 
     def _gauge(self, name: str, text: str, labels: str) -> Gauge:
         return Gauge(f"urban_brain_{name}", text, labels.split(), registry=self.registry)
+
+
+def render(registry: CollectorRegistry) -> bytes:
+    """A registry in the text format, for `CONTENT_TYPE`."""
+    return generate_latest(_Plain(registry))
 
 
 class _Plain:

@@ -12,7 +12,7 @@ zstd makes of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -188,6 +188,10 @@ class Shelf:
 
     def newest(self) -> tuple[Manifest, list[bytes]] | None:
         """The newest snapshot that is whole, whoever wrote it."""
+        return next(self._whole(), None)
+
+    def _whole(self) -> Iterator[tuple[Manifest, list[bytes]]]:
+        """Snapshots of which nothing is missing or damaged, newest first."""
         for manifest in self.manifests():
             parts = [self.values.get(Key(self.source, manifest.tick, manifest.writer, i)) for i in range(len(manifest.parts))]
             values = [part[1] for part in parts if part is not None]
@@ -195,8 +199,7 @@ class Shelf:
                 len(value) == ref.nbytes and checksum(value) == ref.checksum
                 for value, ref in zip(values, manifest.parts, strict=True)
             ):
-                return manifest, values
-        return None
+                yield manifest, values
 
     def manifests(self) -> list[Manifest]:
         """Readable manifests, newest first."""
@@ -205,13 +208,22 @@ class Shelf:
         return sorted(found, key=lambda m: (m.tick, m.resume_offset, m.writer), reverse=True)
 
     def snapshots(self) -> list[tuple[int, str, int, int]]:
-        """(tick, writer, number of parts, offset of its first record) of every one that has a manifest, newest first."""
-        return [(m.tick, m.writer, len(m.parts), self._first_offset(m)) for m in self.manifests()]
+        """(tick, writer, number of parts, offset of its first record) of every one that is whole, newest first."""
+        return [(m.tick, m.writer, len(m.parts), self._first_offset(m)) for m, _ in self._whole()]
 
-    def orphans(self) -> list[Key]:
-        """Parts that no manifest names: of a writer that died between its parts and its manifest."""
-        named = {(m.tick, m.writer) for m in self.manifests()}
-        return [key for key in self.values if key.part != MANIFEST_PART and (key.tick, key.writer) not in named]
+    def litter(self, kept: int) -> list[Key]:
+        """What nobody will ever need, manifests first: all that is older than the `kept` newest whole snapshots.
+
+        What is newer is left alone, whole or not. Parts without a manifest may be those of a writer that is not done yet: of a
+        worker that still has the partition, or believes so. To delete them would break its snapshot after the fact; two of these
+        would be the two that it keeps.
+        """
+        whole = self.snapshots()[:kept]
+        if len(whole) < kept:
+            return []
+        keep, oldest = {(tick, writer) for tick, writer, _, _ in whole}, whole[-1][0]
+        found = [key for key in self.values if key.tick <= oldest and (key.tick, key.writer) not in keep]
+        return sorted(found, key=lambda key: key.part)
 
     def _first_offset(self, manifest: Manifest) -> int:
         mine = [

@@ -10,11 +10,13 @@ import errno
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
+from prometheus_client import Gauge
 
 from streams.errors import ConfigurationError
-from streams.metrics import CONTENT_TYPE, Metrics
+from streams.metrics import CONTENT_TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +30,18 @@ class Readiness:
         return not self.reasons
 
 
-class WebServer:
-    """Serves one worker. `readiness` is asked at every request of `/ready` and at every scrape."""
+class Shown(Protocol):
+    """What is shown at /metrics: a worker's metrics, or a bridge's."""
 
-    def __init__(self, metrics: Metrics, readiness: Callable[[], Readiness], *, version: str) -> None:
+    ready: Gauge
+
+    def render(self) -> bytes: ...
+
+
+class WebServer:
+    """Serves one worker, or one bridge. `readiness` is asked at every request of `/ready` and at every scrape."""
+
+    def __init__(self, metrics: Shown, readiness: Callable[[], Readiness], *, version: str) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._version = version

@@ -1,7 +1,10 @@
 """The configuration: three kinds (deployment, network, city), read from TOML and the environment, checked all at once."""
 
 from streams.settings.deployment import Deployment
-from streams.settings.loading import load, loads
+from streams.settings.loading import load, load_bridge, loads
 from streams.settings.values import FeedSettings, Settings, Topics
+from streams.settings.webhook import BridgeSettings, Webhook
 
-__all__ = ["Deployment", "FeedSettings", "Settings", "Topics", "load", "loads"]
+__all__ = [
+    "BridgeSettings", "Deployment", "FeedSettings", "Settings", "Topics", "Webhook", "load", "load_bridge", "loads",
+]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import ssl
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -18,8 +18,6 @@ from streams.settings.problems import RefusedError
 from streams.settings.scalars import Identifier, PositiveDuration
 
 ENV_PREFIX = "URBAN_BRAIN_"
-SECRETS = ("sasl_password", "tls_key_password")
-
 _BROKER = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 _PREFIX = re.compile(r"[a-z0-9._-]{0,64}")
 
@@ -56,6 +54,7 @@ class Deployment(BaseSettings):
     """See examples/city.toml for what each key is for."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, validate_default=False)
+    secrets: ClassVar[tuple[str, ...]] = ("sasl_password", "tls_key_password")
 
     brokers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_brokers)] = Field(
         ("localhost:9092",), description="Bootstrap servers, host:port each."
@@ -146,6 +145,19 @@ class Deployment(BaseSettings):
             }
             config |= {key: value for key, value in files.items() if value}
         return config
+
+    def aiokafka(self) -> dict[str, Any]:
+        """How one of aiokafka's clients reaches them. Holds the password in clear, too."""
+        client: dict[str, Any] = {"bootstrap_servers": list(self.brokers), "security_protocol": self.security_protocol}
+        if self.sasl_mechanism:
+            client |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.sasl_password.get_secret_value() if self.sasl_password else "",
+            }
+        if (context := self.ssl_context()) is not None:
+            client["ssl_context"] = context
+        return client
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """The same for aiokafka and Faust; None: no TLS."""

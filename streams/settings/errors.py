@@ -10,10 +10,14 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from streams.settings.deployment import ENV_PREFIX, SECRETS, Deployment
+from streams.settings.deployment import ENV_PREFIX, Deployment
 from streams.settings.problems import Problem, RefusedError, nearest, shown
+from streams.settings.webhook import WEBHOOK_PREFIX, Webhook
 
 Loc = Sequence[int | str]
+
+_VARIABLES = {"deployment": ENV_PREFIX, "webhook": WEBHOOK_PREFIX}
+"""Tables whose keys may come from the environment, and how their variables begin."""
 
 
 def translate(error: ValidationError, *, file: str, table: str, model: type[BaseModel]) -> Iterator[Problem]:
@@ -27,7 +31,7 @@ def _problem(detail: ErrorDetails, file: str, table: str, model: type[BaseModel]
     where = _where(file, table, loc)
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, RefusedError):
-        value = "" if isinstance(detail["input"], dict | BaseModel) else shown(detail["input"])
+        value = "" if cause.private or isinstance(detail["input"], dict | BaseModel) else shown(detail["input"])
         return Problem(where, cause.rule, value, cause.remedy)
     if detail["type"] == "extra_forbidden":
         keys = _keys(_model_at(model, loc[:-1]) or model)
@@ -43,8 +47,8 @@ def _problem(detail: ErrorDetails, file: str, table: str, model: type[BaseModel]
 
 def _where(file: str, table: str, loc: Loc) -> str:
     """`city.toml: city.rules[2].for`, or the environment's variable if the value came from there."""
-    variable = ENV_PREFIX + str(loc[0]).upper() if loc else ""
-    if table == "deployment" and variable in os.environ:
+    variable = _VARIABLES.get(table, "") + str(loc[0]).upper() if loc else ""
+    if table in _VARIABLES and variable in os.environ:
         return f"environment: {variable}"
     path = table
     for part in loc:
@@ -53,7 +57,7 @@ def _where(file: str, table: str, loc: Loc) -> str:
 
 
 def _keys(model: type[BaseModel]) -> list[str]:
-    secrets = SECRETS if issubclass(model, Deployment) else ()
+    secrets = getattr(model, "secrets", ())
     return [field.alias or name for name, field in model.model_fields.items() if name not in secrets]
 
 
@@ -97,6 +101,7 @@ def environment_typos() -> Iterator[Problem]:
     Others that begin like ours are let be: Kubernetes makes URBAN_BRAIN_SERVICE_HOST and the like of a service's name.
     """
     known = [key.upper() for key in Deployment.model_fields] + ["CONFIG"]
+    known += [f"{WEBHOOK_PREFIX.removeprefix(ENV_PREFIX)}{key.upper()}" for key in Webhook.model_fields]
     for variable in sorted(os.environ):
         key = variable.removeprefix(ENV_PREFIX)
         close = get_close_matches(key, known, n=1, cutoff=0.8)

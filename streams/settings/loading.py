@@ -12,16 +12,18 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from streams.settings.checks import check_cities, check_city, check_deployment, check_network, check_topics
-from streams.settings.deployment import ENV_PREFIX, SECRETS, Deployment
+from streams.settings.deployment import Deployment
 from streams.settings.epochs import build_timeline
 from streams.settings.errors import environment_typos, translate
 from streams.settings.models import CityTable, NetworkTable
 from streams.settings.policies import Library, Trial, check_policies, read_library
 from streams.settings.problems import Problem, configuration_error, nearest
 from streams.settings.values import FeedSettings, Settings, Topics
+from streams.settings.webhook import BridgeSettings, Webhook, check_webhook
 
-TABLES = ("deployment", "network", "city")
+TABLES = ("deployment", "network", "city", "webhook")
 _Model = TypeVar("_Model", bound=BaseModel)
+_FromEnvironment = TypeVar("_FromEnvironment", Deployment, Webhook)
 
 
 @dataclass
@@ -29,6 +31,7 @@ class _Parts:
     """What the files have given so far, and what is wrong with it."""
 
     deployment: Deployment | None = None
+    webhook: Webhook | None = None
     network: NetworkTable | None = None
     cities: list[CityTable] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -53,6 +56,30 @@ def loads(text: str, *, folder: Path | None = None, name: str = "configuration")
     parts = _Parts()
     _read_text(text, name, folder or Path(), parts)
     return _finish(parts)
+
+
+def load_bridge(*paths: Path | str) -> BridgeSettings:
+    """Read [deployment] and [webhook] from the same files and the environment: a bridge need not know networks and cities.
+
+    Raises ConfigurationError with all problems.
+    """
+    parts = _Parts()
+    for path in paths:
+        _read_file(Path(path), parts)
+    parts.problems += environment_typos()
+    if "deployment" not in parts.seen:
+        parts.deployment = _from_environment(Deployment, {}, "defaults", "deployment", parts)
+    if "webhook" not in parts.seen:
+        parts.webhook = _from_environment(Webhook, {}, "environment", "webhook", parts)
+    if parts.deployment:
+        parts.problems += check_deployment(parts.deployment)
+    if parts.webhook:
+        parts.problems += check_webhook(parts.webhook, "webhook")
+    if parts.problems or not parts.deployment or not parts.webhook:
+        raise configuration_error(parts.problems)
+    deployment = parts.deployment
+    names = Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern)
+    return BridgeSettings(deployment, names, parts.webhook)
 
 
 def _read_file(path: Path, parts: _Parts) -> None:
@@ -86,8 +113,10 @@ def _read_text(text: str, file: str, folder: Path, parts: _Parts) -> None:
             parts.seen[key] = file
             if key == "network":
                 parts.network = _validated(NetworkTable, value, file, "network", folder, parts)
+            elif key == "webhook":
+                parts.webhook = _from_environment(Webhook, value, file, "webhook", parts)
             else:
-                parts.deployment = _deployment(value, file, parts)
+                parts.deployment = _from_environment(Deployment, value, file, "deployment", parts)
 
 
 def _read_cities(value: Any, file: str, folder: Path, parts: _Parts) -> None:
@@ -110,20 +139,23 @@ def _validated(model: type[_Model], value: Any, file: str, table: str, folder: P
         return None
 
 
-def _deployment(table: Any, file: str, parts: _Parts) -> Deployment | None:
+def _from_environment(
+    model: type[_FromEnvironment], table: Any, file: str, name: str, parts: _Parts
+) -> _FromEnvironment | None:
+    """A table whose keys may also come from the environment, and whose secrets must."""
     if not isinstance(table, dict):
-        parts.problems.append(Problem(f"{file}: deployment", "must be a table", "", "Write [deployment]."))
+        parts.problems.append(Problem(f"{file}: {name}", "must be a table", "", f"Write [{name}]."))
         return None
-    for key in SECRETS:
+    for key in model.secrets:
         if table.pop(key, None) is not None:
-            variable = ENV_PREFIX + key.upper()
+            variable = str(model.model_config["env_prefix"]) + key.upper()
             parts.problems.append(
-                Problem(f"{file}: deployment.{key}", "is a secret and must not stand in a file", "", f"Set {variable}.")
+                Problem(f"{file}: {name}.{key}", "is a secret and must not stand in a file", "", f"Set {variable}.")
             )
     try:
-        return Deployment(**table)
+        return model(**table)
     except ValidationError as error:
-        parts.problems += translate(error, file=file, table="deployment", model=Deployment)
+        parts.problems += translate(error, file=file, table=name, model=model)
         return None
 
 
@@ -131,7 +163,7 @@ def _finish(parts: _Parts, trial: Trial | None = None) -> Settings:
     """Checks between the tables, then the values."""
     parts.problems += environment_typos()
     if "deployment" not in parts.seen:
-        parts.deployment = _deployment({}, "defaults", parts)
+        parts.deployment = _from_environment(Deployment, {}, "defaults", "deployment", parts)
     if parts.deployment:
         parts.problems += check_deployment(parts.deployment)
     if "network" not in parts.seen:

@@ -24,12 +24,16 @@ class Problem:
 
 
 class RefusedError(ValueError):
-    """A value that breaks a rule; raised by the parsers of single values, which know the remedy but not the place."""
+    """A value that breaks a rule; raised by the parsers of single values, which know the remedy but not the place.
 
-    def __init__(self, rule: str, remedy: str) -> None:
+    private: the value may hold a password and is not shown.
+    """
+
+    def __init__(self, rule: str, remedy: str, *, private: bool = False) -> None:
         super().__init__(rule)
         self.rule = rule
         self.remedy = remedy
+        self.private = private
 
 
 def configuration_error(problems: Iterable[Problem]) -> ConfigurationError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
+import orjson
 import pytest
 
 from agents.cli import COMMANDS, HIDDEN
-from streams.settings import Deployment, load
+from streams.settings import Deployment, Webhook, load
 from streams.topics import wanted
 from tests.deploy.conftest import ROOT
 
@@ -45,6 +47,22 @@ def test_every_deployment_setting_is_explained() -> None:
     assert re.findall(r"^\| `(\w+)` \|", section, re.M) == [*Deployment.model_fields]
 
 
+def test_every_setting_of_the_bridge_is_explained() -> None:
+    section = (ROOT / "docs" / "operations.md").read_text().split("\n## The webhook bridge\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]*) \|", section, re.M))
+    assert list(rows) == [*Webhook.model_fields]
+    for key, field in Webhook.model_fields.items():
+        if isinstance(field.default, int | timedelta):
+            shown = field.default if isinstance(field.default, int) else short(field.default)
+            assert rows[key].strip("` ") == str(shown)
+
+
+def short(length: timedelta) -> str:
+    """As it is written in a configuration."""
+    minutes, seconds = divmod(int(length.total_seconds()), 60)
+    return f"{minutes}m" if minutes else f"{seconds}s"
+
+
 def test_every_topic_is_explained() -> None:
     section = (ROOT / "docs" / "operations.md").read_text().split("\n## Topics\n")[1].split("\n## ")[0]
     told = set(re.findall(r"^\| `([\w.]+)`", section, re.M)) | {"alerts.<operator>", "<app_id>-<topic>-changelog", "feeds"}
@@ -52,6 +70,22 @@ def test_every_topic_is_explained() -> None:
     special = {"input": "feeds", "changelog": "<app_id>-<topic>-changelog"}
     own = {settings.topics.operator_topic(name): "alerts.<operator>" for name in settings.timeline.operators}
     assert told == {special.get(topic.purpose) or own.get(topic.name, topic.name) for topic in wanted(settings)}
+
+
+@pytest.mark.parametrize("part", ["Alert", "Rule", "Area", "Bike", "Move"])
+def test_every_field_of_an_alert_is_explained(part: str) -> None:
+    section = (ROOT / "docs" / "operators.md").read_text().split("\n## What is in an alert\n")[1].split("\n## ")[0]
+    begins = {
+        "Alert": "",
+        "Rule": "Of `rule`:",
+        "Area": "Of `area`:",
+        "Bike": "Of each of `bikes`",
+        "Move": "Of each of `moves`",
+    }
+    table = section.partition(begins[part])[2].strip().split("|\n\n")[0] if begins[part] else section.split("\nOf ")[0]
+    told = [name for cell in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", cell)]
+    components = orjson.loads((ROOT / "docs" / "schemas" / "asyncapi.json").read_bytes())["components"]["schemas"]
+    assert told == list(components[part]["properties"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from streams.bridge.metrics import BridgeMetrics
 from streams.metrics import Metrics
 from streams.settings import loads
 from tests.deploy.conftest import ROOT, Promtool
@@ -68,11 +69,11 @@ def test_every_rule_is_tried_both_ways(alert: str) -> None:
 
 
 def test_rules_are_about_metrics_and_labels_that_a_worker_shows() -> None:
-    metrics = Metrics(loads(CITY).timeline, version="1", clock="live")
     labels: dict[str, set[str]] = {}
-    for collector, collected in metrics.registry._collector_to_names.items():
-        for name in collected:
-            labels[name] = set(getattr(collector, "_labelnames", ()))
+    for registry in (Metrics(loads(CITY).timeline, version="1", clock="live").registry, BridgeMetrics().registry):
+        for collector, collected in registry._collector_to_names.items():
+            for name in collected:
+                labels[name] = set(getattr(collector, "_labelnames", ()))
     for rule in rules():
         used = re.findall(r"(urban_brain_\w+)(?:\{([^}]*)\})?", rule["expr"])
         assert used or "up{" in rule["expr"]

@@ -208,6 +208,37 @@ async def test_a_worker_stopped_between_any_two_steps_of_a_snapshot_and_woken_la
         assert_right(kafka, 3, heir)
 
 
+@pytest.mark.parametrize("tp", [TPS[0], CITY], ids=["source", "city"])
+async def test_whoever_loads_leaves_alone_what_another_worker_is_still_writing(tp: TP, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a rebalance the owner may write on while the next one loads already, more than once in a row."""
+    monkeypatch.setattr("streams.snapshots.RAW_PART_BYTES", 700)
+    for step in range(1, await steps_of_a_snapshot(tp) + 1):
+        kafka = new_world(3)
+        owner = worker(kafka)
+        await owner.own(TPS)
+        for each in TPS:
+            for _ in range(2):
+                await owner.pump(each, 100)
+                await owner.keeper.write(each)
+        for _ in range(3):
+            for each in TPS:
+                await owner.pump(each, 60)
+            owner.sink.stopped.clear()
+            owner.sink.woken.clear()
+            owner.sink.stop_at = owner.sink.sends + step
+            writing = asyncio.ensure_future(owner.keeper.write(tp))
+            stopped = asyncio.ensure_future(owner.sink.stopped.wait())
+            await asyncio.wait([writing, stopped], return_when=asyncio.FIRST_COMPLETED)
+            await worker(kafka).own(TPS)
+            owner.sink.woken.set()
+            await writing
+            stopped.cancel()
+        heir = worker(kafka)
+        await heir.own(TPS)
+        await heir.drain()
+        assert_right(kafka, 3, heir)
+
+
 async def test_a_zombie_that_raises_again_what_was_cleared_is_put_right() -> None:
     """Both the newest state of an alert and its deletion are true of their time; only the owner knows which is now."""
     kafka = new_world(5)

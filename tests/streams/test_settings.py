@@ -317,7 +317,7 @@ clear_ratio = 0.5
         "configuration: city[2].rules[1].per_hectare: must be greater than zero, got -1. Write a positive number like 2.5.",
         "configuration: city[2].rules[1].for: must be a duration with a unit, got 60. "
         'Write it like "60s", "5m", "1h30m" or "250ms", in quotes.',
-        "configuration: citi: is not a known table. Did you mean city? Known here: city, deployment, network.",
+        "configuration: citi: is not a known table. Did you mean city? Known here: city, deployment, network, webhook.",
     ]
 
 

@@ -105,13 +105,25 @@ def test_a_damaged_or_unknown_manifest_is_passed_over() -> None:
     assert newest_tick(shelf) == 7
 
 
-def test_parts_without_a_manifest_are_orphans_and_are_not_a_snapshot() -> None:
+def test_parts_without_a_manifest_are_not_a_snapshot() -> None:
     shelf = Shelf("t/0")
     shelf.put(encode_key(Key("t/0", 9, "dead", 0)), b"part", 1)
     put_snapshot(shelf, 7, "owner", offset=5)
     assert newest_tick(shelf) == 7
-    assert shelf.orphans() == [Key("t/0", 9, "dead", 0)]
     assert shelf.snapshots() == [(7, "owner", 4, 5)]
+
+
+def test_litter_is_what_is_older_than_what_is_kept_and_nothing_that_somebody_may_still_be_writing() -> None:
+    shelf = Shelf("t/0")
+    for tick in (3, 5, 7):
+        put_snapshot(shelf, tick, "owner", offset=10 * tick)
+    for tick, writer in ((4, "dead"), (6, "writing"), (9, "writing")):
+        shelf.put(encode_key(Key("t/0", tick, writer, 0)), b"part", 100 + tick)
+    put_snapshot(shelf, 8, "broken", leave_out=2)
+    assert shelf.litter(3) == []
+    assert shelf.litter(4) == []
+    assert set(shelf.litter(2)) == {*(Key("t/0", 3, "owner", part) for part in range(-1, 4)), Key("t/0", 4, "dead", 0)}
+    assert shelf.litter(2)[0] == Key("t/0", 3, "owner", MANIFEST_PART)
 
 
 def test_tombstones_take_the_manifest_first() -> None:

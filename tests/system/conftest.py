@@ -9,6 +9,7 @@ import pytest
 
 from tests.kafka_fixtures import Kafka
 from tests.system.harness import System, make_system
+from tests.system.told import Told, worker_run
 
 MakeSystem = Callable[..., System]
 
@@ -28,3 +29,10 @@ def deploy(kafka: Kafka, tmp_path: Path) -> Iterator[MakeSystem]:
     yield make
     for system in made:
         system.close()
+
+
+@pytest.fixture(scope="session")
+def told(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """What a worker told an operator. Only to be read."""
+    with worker_run(kafka.bootstrap, tmp_path_factory.mktemp("told")) as told:
+        yield told

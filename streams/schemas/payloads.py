@@ -1,0 +1,255 @@
+"""The payloads that others read, as types. Every field says what it means: the published schemas are made of these.
+
+Nothing at run time goes through these types: the core writes the bytes itself (`geo/alert.py`), and the tests hold what it writes
+against the schemas. Words (`kind`, `state`, `severity`…) are open: `examples` holds those of today, and a reader must put up with
+others. See docs/operators.md.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from geo.alert import (
+    CLEARED,
+    DEFICIT,
+    FEED_SILENT,
+    OVERCROWDED,
+    RAISED,
+    RESTOCKED,
+    SCHEMA,
+    SEVERITIES,
+    UPDATED,
+    WHOLE_CITY,
+)
+from geo.frame import QUARANTINED
+from geo.ground import CAUSES
+from geo.states import STATES, VEHICLES
+from streams.events import DATA_SCHEMA
+
+QUARANTINE_SCHEMA = "urban-brain/quarantine/1"
+
+CLOSING = (CLEARED, "cancelled")
+"""States that end an episode."""
+
+_TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"
+_UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+
+
+def _time(description: str) -> Meta:
+    return Meta(description=description, pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})
+
+
+def _word(description: str, *words: str) -> Meta:
+    return Meta(description=description, examples=list(words))
+
+
+def _text(description: str) -> Meta:
+    return Meta(description=description)
+
+
+_Number = Annotated[int, Meta(ge=0)]
+_Time = Annotated[str, Meta(pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})]
+_H3 = Annotated[str, Meta(description="H3 index as lower-case hex.", pattern="^8[0-9a-f]{14}$")]
+
+
+class Position(msgspec.Struct):
+    """WGS-84 degrees."""
+
+    lat: Annotated[float, Meta(ge=-90, le=90, description="Latitude.")]
+    lng: Annotated[float, Meta(ge=-180, le=180, description="Longitude.")]
+
+
+class Rule(msgspec.Struct):
+    """The rule that the alert is about."""
+
+    policy_id: Annotated[str, _text("Id of the policy that holds the rule; `built-in` for what needs no configuration.")]
+    rule_id: Annotated[str, _text("Id of the rule in its policy.")]
+    name: Annotated[str, _text("What the rule is called, for people.")]
+    threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
+    unit: Annotated[str, _word("Of `threshold`: `bikes`, or `s` (seconds).", "bikes", "s")]
+    per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
+    window: Annotated[
+        dict[str, Any] | None, _text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
+    ]
+    scope: Annotated[
+        str | UnsetType,
+        _word("`all_operators`: the threshold is one for all operators together; absent: for each.", "all_operators"),
+    ] = UNSET
+
+
+class HotSpot(msgspec.Struct):
+    """Where most of the listed bikes are: a cell of H3 resolution 10 within or beside the area."""
+
+    h3: _H3
+    resolution: Annotated[int, _text("H3 resolution of the hot spot.")]
+    bikes: Annotated[int, Meta(ge=1, description="How many of the listed bikes stand in it.")]
+    centroid: Annotated[Position, _text("Its centre.")]
+
+
+class Area(msgspec.Struct):
+    """Where. If nothing is counted (`feed_silent`), everything but type and name is null."""
+
+    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
+    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
+    resolution: Annotated[int | None, _text("H3 resolution of the cell.")]
+    name: Annotated[str | None, _text("Name of the area; null for cells.")]
+    centroid: Annotated[Position | None, _text("Its centre.")]
+    boundary: Annotated[
+        list[Annotated[list[float], Meta(min_length=2, max_length=2)]] | None,
+        _text("Its outline, [lat, lng] each, WGS-84; the last point is not the first again."),
+    ]
+    area_ha: Annotated[float | None, _text("Its size in hectares.")]
+    hot_spot: Annotated[HotSpot | None, _text("Where in it most of the listed bikes are; null: none is listed.")]
+
+
+class Bike(msgspec.Struct):
+    """A bike to act on."""
+
+    id: Annotated[str, _text("The operator's own id of the bike, as in its pings.")]
+    lat: Annotated[float, Meta(ge=-90, le=90, description="Latitude, WGS-84, also if the feed is in other coordinates.")]
+    lng: Annotated[float, Meta(ge=-180, le=180, description="Longitude, WGS-84.")]
+    parked_since: Annotated[str, _time("Since when it stands there, by its own clock.")]
+    last_heard: Annotated[str, _time("Time of its newest ping that was told; may be an hour behind the newest of all.")]
+    state: Annotated[str, _word("MDS vehicle state.", *STATES[1:])]
+    vehicle_type: Annotated[str | None, _word("MDS vehicle type; null: the pings name none.", *VEHICLES[1:])]
+
+
+class Move(msgspec.Struct):
+    """So many bikes from here to there."""
+
+    to: Annotated[_H3 | None, _text("Cell to bring them to; null: to the depot, no cell within reach has room.")]
+    centroid: Annotated[Position | None, _text("Centre of that cell; null for the depot.")]
+    bikes: Annotated[int, Meta(ge=1, description="How many.")]
+    distance_m: Annotated[_Number | None, _text("As the crow flies, metres; null for the depot.")]
+
+
+class Links(msgspec.Struct):
+    """Maps of the centroid."""
+
+    wgs84: Annotated[str, _text("OpenStreetMap.")]
+    gcj02: Annotated[str, _text("Amap, in the coordinates of Chinese maps.")]
+
+
+class Alert(msgspec.Struct):
+    """One event of an episode. Each is whole: the newest one of an episode says all there is to know of it."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": SCHEMA})]
+    event_id: Annotated[
+        str,
+        Meta(description="Id of this event, `episode_id`/`sequence`. An event that comes again has the same one."),
+    ]
+    episode_id: Annotated[
+        str,
+        Meta(description="Id of the episode: the same from `raised` to `cleared`.", pattern=_UUID_PATTERN),
+    ]
+    sequence: Annotated[int, Meta(ge=1, description="1, 2, 3… within the episode; the highest is the newest.")]
+    kind: Annotated[
+        str,
+        _word(
+            "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too "
+            "long).",
+            OVERCROWDED,
+            DEFICIT,
+            FEED_SILENT,
+        ),
+    ]
+    state: Annotated[
+        str,
+        _word(
+            "`raised` opens the episode; `updated` and `escalated`: it goes on, with new figures; `cleared` and `cancelled` end it.",
+            *(RAISED, UPDATED, "escalated", *CLOSING),
+        ),
+    ]
+    severity: Annotated[str, _word("How bad it is. Of the last event: as of the one before.", *SEVERITIES)]
+    city: Annotated[str, _text("Name of the city.")]
+    operator: Annotated[str, _text("Whose bikes; empty: the whole city's (only in the city's copy).")]
+    rule: Annotated[Rule, _text("The rule that the alert is about.")]
+    area: Annotated[Area, _text("Where.")]
+    count: Annotated[_Number | None, _text("Bikes of the operator that stand in the area now; null: not about bikes.")]
+    excess: Annotated[
+        _Number | None,
+        _text("How many to take away, down to the target that lies below the threshold; null: not about bikes."),
+    ]
+    bikes: Annotated[
+        list[Bike],
+        _text(
+            "Which ones: not operational ones first, then the longest parked. Never reserved ones; at most `excess`, and a cap."
+        ),
+    ]
+    moves: Annotated[list[Move], _text("Where to bring them; empty: there is no plan.")]
+    opened_at: Annotated[str, _time("When the episode opened; stream time, as all times of an alert.")]
+    observed_at: Annotated[str, _time("The moment that this event describes.")]
+    respond_by: Annotated[_Time | None, _text("By when to respond; null: there is no deadline.")]
+    resolve_by: Annotated[_Time | None, _text("By when to have it in order; null: there is no deadline.")]
+    cleared_by: Annotated[
+        str | None,
+        _word(
+            "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
+            "bikes), `restocked` (enough bikes came), or `returned` (the feed speaks again); null: it has not ended.",
+            *CAUSES,
+            RESTOCKED,
+            "returned",
+        ),
+    ]
+    links: Annotated[Links | None, _text("Maps of the centroid; null: of no place.")]
+    count_all_operators: Annotated[
+        int | UnsetType | None,
+        _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
+    ] = UNSET
+    missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
+    mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
+
+
+class Origin(msgspec.Struct):
+    """Where a record stands in the input."""
+
+    topic: Annotated[str, _text("Topic.")]
+    partition: Annotated[int, Meta(ge=0, description="Partition.")]
+    offset: Annotated[int, Meta(ge=0, description="Offset.")]
+
+
+class Quarantine(msgspec.Struct):
+    """A record that was refused."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": QUARANTINE_SCHEMA})]
+    reason: Annotated[str, _word("Why, in one word.", *QUARANTINED)]
+    text: Annotated[str, _text("Why, in a sentence: the rule, what was found, what to do.")]
+    origin: Annotated[Origin, _text("The record that was refused.")]
+    value: Annotated[str | None, _text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
+    value_bytes: Annotated[int | None, _text("Its whole length in bytes.")]
+    value_sha256: Annotated[str | None, _text("SHA-256 of the whole of it, hex.")]
+
+
+class CloudEventHeaders(msgspec.Struct, kw_only=True):
+    """Headers of a record that holds an alert: CloudEvents 1.0, binary mode."""
+
+    ce_specversion: Annotated[str, Meta(description="Version of CloudEvents.", extra_json_schema={"const": "1.0"})]
+    ce_id: Annotated[str, _text("`event_id` of the alert.")]
+    ce_source: Annotated[str, _text("`urban-brain/` and the city's name.")]
+    ce_type: Annotated[
+        str,
+        _word("`urban-brain.alert.` and the state.", *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, CLEARED))),
+    ]
+    ce_subject: Annotated[str, _text("The area: an H3 index, the id of a zone, or `city`.")]
+    ce_time: Annotated[str, _time("`observed_at` of the alert.")]
+    ce_dataschema: Annotated[
+        str, Meta(description="`$id` of the schema of the body.", extra_json_schema={"const": DATA_SCHEMA})
+    ]
+    content_type: Annotated[str, Meta(description="Of the body.", extra_json_schema={"const": "application/json"})] = (
+        msgspec.field(name="content-type")
+    )
+    late_ms: (
+        Annotated[
+            str, Meta(description="By how much the event left after its time, ms; only if it left late.", pattern=r"^\d+$")
+        ]
+        | UnsetType
+    ) = UNSET
+
+
+class OpenAlertHeaders(CloudEventHeaders, kw_only=True):
+    """The same, with the sequence: of one key the highest counts."""
+
+    sequence: Annotated[str, Meta(description="`sequence` of the alert.", pattern=r"^\d+$")]
