@@ -25,8 +25,9 @@ from geo.idtable import IdTable
 from geo.packing import Packed, pack_bikes, pack_clock, unpack_bikes, unpack_clock, with_room
 from geo.params import BikeParams, Timeline
 from geo.records import RODE, SUPERSEDED, TOUCHED, Fixes, Records, Screened, screen, waves
+from geo.rest import pass_over
 from geo.rows import BIKE, Told, Verdict, Winners, put
-from geo.ticks import TickClock, newest
+from geo.ticks import TickClock
 
 __all__ = ["Records", "Source", "Step"]
 
@@ -72,6 +73,7 @@ class Source:
         self._rules: dict[int, _Rules] = {}
         self._bikes = IdTable()
         self._rows = np.zeros(_LEAST_ROWS, dtype=BIKE)  # by slot
+        self._scratch = np.full(_LEAST_ROWS, -1, dtype=np.int32)  # by slot: -1 whenever nobody works with it
         self._borders: Borders | None = None  # those that place_city is by
         self._sweep_at = _LEAST_ROWS
         self._open: list[Fixes] = []
@@ -102,7 +104,7 @@ class Source:
 
     def memory(self) -> int:
         """Bytes that the bikes take, ids and all, without the open tick."""
-        return self._rows.nbytes + self._bikes.memory()
+        return self._rows.nbytes + self._scratch.nbytes + self._bikes.memory()
 
     # --- records in ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class Source:
     def _reduce(self) -> None:
         """Keep only what can still matter of a huge open tick."""
         fixes = Fixes.concatenate(self._open)
-        rest, beaten = fixes.reduced()
+        rest, beaten = fixes.reduced(self._scratch)
         np.add.at(self._missed[:, SUPERSEDED], fixes.operator[beaten], 1)
         self._open, self._reduce_at = [rest], max(REDUCE_AT, 2 * len(rest))
 
@@ -194,7 +196,7 @@ class Source:
             fixes = Fixes.concatenate(self._open)
             ends = np.searchsorted(fixes.tick, ticks, side="right")  # they stand in the order of the log
             at = np.repeat(np.arange(len(ticks)), np.diff(ends, prepend=0))
-            judged = fixes, at, self._judge_all(fixes, at, len(ticks), rules, step)
+            judged = fixes, at, self._judge_all(fixes, rules, step)
         step.frames += frames(
             source=self.index,
             timeline=self._timeline,
@@ -206,17 +208,18 @@ class Source:
         )
         self._clock.last_tick = int(ticks[-1])
 
-    def _judge_all(self, fixes: Fixes, at: Indices, ticks: int, rules: _Rules, step: Step) -> Verdict:
+    def _judge_all(self, fixes: Fixes, rules: _Rules, step: Step) -> Verdict:
         """What became of all fixes, wave by wave; winner numbers are rows of the fixes, what is not judged is superseded."""
-        chosen, marks = newest(fixes.slot * ticks + at, fixes.ts, fixes.fit, fixes.marks)
-        fit = fixes.fit[chosen]
+        found = fixes.newest(self._scratch)
+        fit = fixes.fit[found.rows]
         if not fit.all():
-            chosen, marks = chosen[fit], marks[fit]
+            found = found.take(fit)
         verdict = Verdict.none(len(fixes), SUPERSEDED)
+        found = pass_over(self._rows, fixes, found, rules.params, self._timeline.tick_ms, verdict, self._scratch)
         told = []
-        for wave in waves(fixes.slot[chosen]):
-            rows = chosen[wave]
-            one = self._judge(fixes, rows, marks[wave], rules)
+        for wave in waves(found):
+            rows = wave.rows
+            one = self._judge(fixes, rows, wave.marks, rules)
             verdict.outcome[rows], verdict.heard[rows] = one.outcome, one.heard
             told.append(replace(one.told, winner=rows[one.told.winner]))
         failed = np.flatnonzero(verdict.outcome == INTERNAL_ERROR)
@@ -277,6 +280,7 @@ class Source:
         if bikes > len(self._rows):
             more = max(int(len(self._rows) * (_GROWTH - 1)), bikes - len(self._rows))
             self._rows = with_room(self._rows, more)
+            self._scratch = np.full(len(self._rows), -1, dtype=np.int32)
 
     def _remembered(self, tick: int) -> NDArray[np.bool_]:
         """Bikes that are more than nothing to any tick after this one; bool (bikes,)."""
@@ -294,6 +298,7 @@ class Source:
         kept = int(keep.sum())
         if kept < 0.9 * len(keep):
             self._rows = with_room(self._rows.take(np.flatnonzero(keep)), int(kept * (_GROWTH - 1)) + _LEAST_ROWS)
+            self._scratch = np.full(len(self._rows), -1, dtype=np.int32)
             self._bikes.keep(keep)
             number = np.cumsum(keep) - 1
             for fixes in self._open:
@@ -315,6 +320,7 @@ class Source:
         source = cls(index, timeline)
         source._clock = unpack_clock(packed, timeline.tick_ms)
         source._bikes, source._rows = unpack_bikes(packed, timeline)
+        source._scratch = np.full(len(source._rows), -1, dtype=np.int32)
         source._sweep_at = max(_LEAST_ROWS, int(len(source._bikes) * _GROWTH))
         return source
 
