@@ -29,6 +29,7 @@ from streams.outbox import Outbox
 from streams.pacing import slowest_city_ms, sources_ahead
 from streams.pings import Feed
 from streams.pings_stage import PingsStage
+from streams.preparing import prepare
 from streams.readback import KafkaReader
 from streams.settings import Settings
 from streams.topics import PATIENCE_S, BrokerAwayError, Difference
@@ -50,6 +51,7 @@ def run(settings: Settings) -> int:
     # The port first: brokers may be waited for without end, and this would only be told behind that.
     refuse_taken_port(settings.deployment.http_host, settings.deployment.http_port)
     refuse_wrong_topics(wait_for_topics(settings))
+    prepare(settings.timeline)
     # Decoding makes many small objects that live for a batch: the default thresholds look at all of them again and again.
     gc.set_threshold(200_000, 50, 100)
     worker = Worker(settings)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geo.bike import AGAIN_MS, DEFAULT_ACCURACY_MM
 from geo.compiled import compiled
+from geo.memory import Memory
 from geo.params import BikeParams
 from geo.records import Fixes
 from geo.rows import Rows, Verdict
@@ -18,19 +19,15 @@ from geo.states import CLASS_OF, NO_VEHICLE, PARKED
 from geo.ticks import Newest
 
 
-def pass_over(
-    bikes: Rows, fixes: Fixes, found: Newest, params: BikeParams, tick_ms: int, verdict: Verdict, scratch: NDArray[np.int32]
-) -> Newest:
+def pass_over(memory: Memory, fixes: Fixes, found: Newest, params: BikeParams, tick_ms: int, verdict: Verdict) -> Newest:
     """Take the winners that say nothing new: their bikes' rows and their places in the verdict are brought up to date. Gives the
     others, and all that come after one of these of the same bike.
-
-    scratch: int32, -1 for every bike, as it is again afterwards.
     """
     left = np.empty(len(found.rows), dtype=np.bool_)
     _pass_over(
-        *(bikes, fixes.slot, fixes.tick, fixes.ts, fixes.lat, fixes.lng, fixes.accuracy, fixes.state, fixes.vehicle),
+        *(memory.hot, fixes.slot, fixes.tick, fixes.ts, fixes.lat, fixes.lng, fixes.accuracy, fixes.state, fixes.vehicle),
         *(found.rows, found.marks, tick_ms, 2 * params.ttl_ms, AGAIN_MS, DEFAULT_ACCURACY_MM, NO_VEHICLE, CLASS_OF <= PARKED),
-        *(verdict.outcome, verdict.heard, scratch, left),
+        *(verdict.outcome, verdict.heard, memory.scratch, left),
     )
     return found.take(left)
 

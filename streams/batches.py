@@ -132,7 +132,8 @@ def _walk(
     """
     i = 0
     for body in range(len(begin)):
-        at, stop = begin[body], begin[body] + sizes[body]
+        at: int | np.int64 = begin[body]
+        stop = begin[body] + sizes[body]
         for _ in range(count[body]):
             length, at = _varint(buffer, at)
             end = at + length
@@ -156,7 +157,7 @@ def _walk(
 
 
 @inlined
-def _varint(buffer: NDArray[np.uint8], at: int) -> tuple[int | np.int64, int]:
+def _varint(buffer: NDArray[np.uint8], at: int | np.int64) -> tuple[int | np.int64, int | np.int64]:
     """A signed number and where it ends; (0, -1): it is longer than it may be."""
     number = np.int64(0)
     for i in range(_LONGEST_VARINT):

@@ -73,9 +73,9 @@ def read(
     """
     fields = len(kinds)
     for i in range(len(start)):
-        at, end = start[i], start[i] + size[i]
-        word, behind = 0, 0
-        good = True
+        at: Number = start[i]
+        behind: Number = at
+        end, word, good = start[i] + size[i], 0, True
         for f in range(fields + 1):
             left = literal_sizes[f]
             if at + left > end:
@@ -99,10 +99,10 @@ def read(
             if kind == TEXT:
                 behind = _plain_end(words, at, end)
                 text_start[f, i], text_size[f, i] = at, behind - at
-                good = 0 < behind - at <= LONGEST_TEXT
+                good = bool(0 < behind - at <= LONGEST_TEXT)
             elif kind == NAME:
                 behind, numbers[f, i] = _name(words, at, names, tables[f, 0], tables[f, 1])
-                good = numbers[f, i] >= 0
+                good = bool(numbers[f, i] >= 0)
             elif kind == MILLISECONDS:
                 behind, numbers[f, i], good = _milliseconds(words, at)
             else:
@@ -115,7 +115,7 @@ def read(
 
 
 @compiled
-def mixed(words: Words, at: int) -> tuple[np.uint64, Number]:
+def mixed(words: Words, at: Number) -> tuple[np.uint64, Number]:
     """Of the text there through its quotation mark: a hash of its bytes, and its size; -1: it is longer than a name may be."""
     hashed = _0
     for j in range(NAME_WORDS):
@@ -170,7 +170,7 @@ def _plain_end(words: Words, at: Number, end: Number) -> Number:
 
 
 @inlined
-def _name(words: Words, at: int, names: Words, begin: int, places: int) -> tuple[Number, Number]:
+def _name(words: Words, at: Number, names: Words, begin: Number, places: Number) -> tuple[Number, Number]:
     """Where a text of the table ends, and its code; -1: it is none of them. All its bytes are compared, the mark behind it too."""
     hashed, size = mixed(words, at)
     place = np.int64(hashed >> _32) & (places - 1)
@@ -219,9 +219,9 @@ def _decimal(words: Words, at: Number, rounding: bool) -> tuple[Number, Number, 
             more = words[at + 8] ^ _ZEROS
             m = _bytes_below(_first(_not_digits(more)))
             remainder = _number(behind >> _56 | (more & FIRST_BYTES[m]) << _8)  # of 10**8
-            if not rounding or m == 8 or abs(remainder - _HALF) < NEAR_TIE:
+            if not rounding or m == 8 or -NEAR_TIE < remainder - _HALF < NEAR_TIE:
                 return at, 0, False
-            value += _number(behind << _8) + (remainder > _HALF)
+            value += _number(behind << _8) + (1 if remainder > _HALF else 0)
             n += m
         at += n
     return at, -value if minus else value, True
