@@ -14,7 +14,7 @@ from streams.preparing import prepare
 from tests.geo.story import epoch, timeline
 
 loops = (idtable._hash, idtable._look_up, ticks._newest, rest._pass_over, batches._walk, flat_json_loop.read)
-prepare(timeline(epoch(operators=())))
+prepare(timeline(epoch()))
 before = [len(loop.signatures) for loop in loops]
 decoder, state = pings.PingDecoder(pings.Feed("pings", None), timeline(epoch())), source.Source(0, timeline(epoch()))
 for minute in range(20):
