@@ -35,6 +35,7 @@ class City:
     `boundary` is a tuple of polygons, each a tuple of rings (outer first), each a tuple of (lat_e7, lng_e7), not closed.
     `operators` are those whose silence is watched here. `rules` stand by themselves; `policies` are those that may ever be
     in force, and `geographies` those that their rules name, by id. `offsets` are local time; empty: UTC.
+    `density_interval_ms`: how often the counts of cells are told; 0: never.
     """
 
     name: str
@@ -46,6 +47,7 @@ class City:
     policies: tuple[Policy, ...] = ()
     geographies: tuple[Geography, ...] = ()
     offsets: Offsets = ()
+    density_interval_ms: int = 60_000
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:
