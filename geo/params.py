@@ -17,6 +17,9 @@ __all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Rule", "Time
 SEMANTICS = 2
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
 
+DENSITY_INTERVAL_MS = 60_000
+"""A minute: what a map of a city or a planner can use, and at most one record a minute of each cell that changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class BikeParams:
@@ -47,7 +50,7 @@ class City:
     policies: tuple[Policy, ...] = ()
     geographies: tuple[Geography, ...] = ()
     offsets: Offsets = ()
-    density_interval_ms: int = 60_000
+    density_interval_ms: int = DENSITY_INTERVAL_MS
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:

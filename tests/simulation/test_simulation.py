@@ -12,10 +12,12 @@ import pytest
 
 import streams.frames
 from agents.backtest import Backtest
+from geo.alert import rfc3339
+from geo.density import Telling
 from geo.params import Timeline
 from streams.errors import OutputError, SnapshotError
 from tests.simulation.city import FEEDS, SOURCES, TPS, epoch, fill, pings, timeline
-from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker
+from tests.simulation.world import ALERTS, DENSITY, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker
 
 CITY = TP(FACTS, 0)
 
@@ -31,6 +33,23 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def expected(seed: int, line: Timeline | None = None, *, shadow: bool = False) -> list[bytes]:
     events = Backtest(line or timeline(), FEEDS).run(pings(seed))
     return [event.body for event in events if event.shadow is shadow]
+
+
+@lru_cache
+def expected_density(seed: int, line: Timeline | None = None) -> list[tuple[bytes, bytes, bytes | None]]:
+    told: list[Telling] = []
+    list(Backtest(line or timeline(), FEEDS, density=told.append).run(pings(seed)))
+    return [(one.key, rfc3339(one.at_ms).encode(), one.body) for one in told]
+
+
+def distinct_density(kafka: Kafka) -> list[tuple[bytes, bytes, bytes | None]]:
+    """Records by key and time, first occurrence; one that comes again is the same, or takes back what a zombie wrote."""
+    seen: dict[tuple[bytes, bytes], bytes | None] = {}
+    for stored in kafka.log(DENSITY):
+        assert stored.key is not None
+        first = seen.setdefault((stored.key, stored.headers["observed_at"]), stored.value)
+        assert stored.value in (first, None)
+    return [(key, at, value) for (key, at), value in seen.items()]
 
 
 def distinct(kafka: Kafka, topic: str = ALERTS) -> list[bytes]:
@@ -59,6 +78,9 @@ def assert_right(kafka: Kafka, seed: int, last: SimWorker, line: Timeline | None
     events = [event for city in last.city.states[0].cities.values() for event in city.open_events().values()]
     opened = {event.episode_id.encode(): event.body for event in events if not event.shadow}
     assert kafka.compacted(OPEN) == opened
+    assert distinct_density(kafka) == expected_density(seed, line)
+    shown = {told.key: told.body for city in last.city.states[0].cities.values() for told in city.density.newest()}
+    assert kafka.compacted(DENSITY) == shown
 
 
 async def test_a_run_without_trouble_is_the_backtest() -> None:
