@@ -117,7 +117,7 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
 
 
 def _intervals_hold_a_tick(city: CityTable, tick_ms: int, where: str) -> Iterator[Problem]:
-    intervals = [(f"{where}: density_interval", city.density_interval)]
+    intervals: list[tuple[str, int | None]] = [(f"{where}: density_interval", city.density_interval)]
     intervals += [(f"{where}: versions[{n}].density_interval", v.density_interval) for n, v in enumerate(city.versions, 1)]
     for path, interval_ms in intervals:
         if interval_ms is not None and 0 < interval_ms < tick_ms:
