@@ -61,6 +61,11 @@ def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, 
         told, true = plain_density(cities.density[name]), plain_density(truth.density[name])
         if told != true:
             return f"density of {name}: {first_difference(told, true)}"
+    for state in (state for partition in cities.partitions for state in partition.cities.values()):
+        shown = sorted(state.density.newest(), key=lambda telling: telling.key)
+        stands = [telling for _, telling in sorted(truth.standing[state.name].items())]
+        if plain_density(shown) != plain_density(stands):
+            return f"told last of {state.name}: {first_difference(plain_density(shown), plain_density(stands))}"
     return None
 
 
