@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from geo.alert import encode, end_of, rfc3339
@@ -129,13 +131,9 @@ class Density:
         return self._coverage_body(tick, city, silence)
 
     def _coverage_body(self, tick: int, city: City, silence: Silence) -> bytes:
+        heard = {int(i): rfc3339(end_of(int(silence.last[i]), self._tick_ms)) for i in np.flatnonzero(silence.was_heard)}
         silent = [
-            {
-                "operator": self._operators[operator],
-                "last_heard": rfc3339(end_of(int(silence.last[operator]), self._tick_ms))
-                if silence.was_heard[operator]
-                else None,
-            }
+            {"operator": self._operators[operator], "last_heard": heard.get(operator)}
             for operator in np.flatnonzero(silence.silent).tolist()
         ]
         unheard = silence.watched & ~silence.was_heard & ~silence.silent
@@ -183,31 +181,23 @@ class Density:
         return int(np.count_nonzero(np.diff(self.rows["cell"], prepend=-1)))
 
     def _bodies(self, rows: Rows) -> dict[int, bytes]:
-        """The body of each cell in rows, by cell. 2 us each."""
+        """The body of each cell in rows, by cell: as `encode` would write it, but put together, which is cheaper by far."""
+        names = [orjson.dumps(name).decode() for name in self._operators]
+        city, schema = orjson.dumps(self._city).decode(), orjson.dumps(SCHEMA).decode()
         times = {tick: rfc3339(end_of(tick, self._tick_ms)) for tick in np.unique(rows["at"]).tolist()}
-        counts: dict[int, dict[str, int]] = {}
-        silent: dict[int, list[str]] = {}
-        observed: dict[int, str] = {}
-        for cell, at, count, operator, is_silent in rows.tolist():
-            if cell not in counts:
-                counts[cell], silent[cell], observed[cell] = {}, [], times[at]
-            counts[cell][self._operators[operator]] = count
-            if is_silent:
-                silent[cell].append(self._operators[operator])
-        return {
-            cell: encode(
-                {
-                    "schema": SCHEMA,
-                    "city": self._city,
-                    "counts": of_cell,
-                    "h3": name_of(cell),
-                    "observed_at": observed[cell],
-                    "resolution": ALERT_RESOLUTION,
-                    "silent": silent[cell],
-                }
+        cells, at, operators, silent = (rows[name].tolist() for name in ("cell", "at", "operator", "silent"))
+        counts = [f"{names[operator]}:{count}" for operator, count in zip(operators, rows["count"].tolist(), strict=True)]
+        starts = np.flatnonzero(np.diff(rows["cell"], prepend=-1)).tolist()
+        bodies = {}
+        for start, end in pairwise([*starts, len(rows)]):
+            cell = cells[start]
+            quiet = [names[operators[i]] for i in range(start, end) if silent[i]]
+            text = (
+                f'{{"city":{city},"counts":{{{",".join(counts[start:end])}}},"h3":"{name_of(cell)}",'
+                f'"observed_at":"{times[at[start]]}","resolution":{ALERT_RESOLUTION},"schema":{schema},"silent":[{",".join(quiet)}]}}'
             )
-            for cell, of_cell in counts.items()
-        }
+            bodies[cell] = text.encode()
+        return bodies
 
     # -- written down -----------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ has the stream time that it describes as a header: of one key the greatest count
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 import orjson
 
@@ -22,7 +23,13 @@ TIME_HEADER = "observed_at"
 
 def density_record(told: Telling, topic: str, partition: int) -> Record:
     """What one telling is on the wire."""
-    return _record(topic, partition, told.key, told.body, rfc3339(told.at_ms))
+    return _record(topic, partition, told.key, told.body, _text_of(told.at_ms))
+
+
+@lru_cache(maxsize=64)
+def _text_of(time_ms: int) -> str:
+    """Thousands of cells are told at one moment."""
+    return rfc3339(time_ms)
 
 
 def _record(topic: str, partition: int, key: bytes, value: bytes | None, observed_at: str) -> Record:
