@@ -103,6 +103,7 @@ class Worker:
             timeline=timeline,
             sources=settings.sources,
             topics=AlertTopics(names.alerts, names.alerts_open, names.alerts_shadow, names.operator_topic),
+            density_topic=names.density,
             progress_topic=names.progress,
             sink=self.outbox,
             metrics=self.metrics,
@@ -137,6 +138,11 @@ class Worker:
         city.register(self.app, topic=names.facts, keeper=self.keeper, stage=self.city)
         self.web = WebServer(self.metrics, self.readiness, version=version("urban-brain"))
         self.companions = Companions(self)
+
+    async def mend(self, partition: int) -> None:
+        """What `CityStage.mend` does, while nothing is taken into the state; only to read back needs no such care."""
+        await self.city.read_back(partition)
+        await self.keeper.work(TP(self.settings.topics.facts, partition), lambda _: self.city.put_right(partition))
 
     def _dropped(self, tps: Iterable[TP]) -> None:
         for tp in tps:
@@ -187,7 +193,7 @@ class Companions(Service):  # type: ignore[misc]
             await self.sleep(_MEND_INTERVAL_S)
             for partition in list(self.worker.city.states):
                 if not self.worker.keeper.recovering:
-                    await self.worker.city.mend(partition)
+                    await self.worker.mend(partition)
 
     async def _trim(self) -> None:
         while not self.should_stop:

@@ -221,6 +221,36 @@ MUTATIONS = (
         "resettled",
         "a bike stays with its rule whatever becomes of its state",
     ),
+    Mutation(
+        "geo/density.py",
+        'for name in ("count", "silent"):',
+        'for name in ("count",):',
+        "a cell is not told when one of its operators falls silent",
+    ),
+    Mutation(
+        "geo/density.py",
+        "self.coverage = coverage\n\n",
+        'self.coverage = b""\n\n',
+        "a restored city tells again who is silent",
+    ),
+    Mutation(
+        "geo/density.py",
+        "gone[place[place >= 0]] = False",
+        "gone[:] = False",
+        "a cell that an operator left, or that is empty, is not told",
+    ),
+    Mutation(
+        "geo/density.py",
+        "end_ms = (end_of(now, self._tick_ms) // interval_ms + 1) * interval_ms",
+        "end_ms = end_of(now, self._tick_ms) // interval_ms * interval_ms + 2 * interval_ms",
+        "the end of an interval is passed over when nobody speaks",
+    ),
+    Mutation(
+        "geo/density.py",
+        'now["at"][~changed] = self.rows["at"][place[~changed]]',
+        'now["at"][changed] = tick',
+        "what was told of a cell before gets the time of what is told of others",
+    ),
 )
 
 
