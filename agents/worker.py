@@ -130,6 +130,7 @@ class Worker:
         )
         self.keeper.commit = lambda offsets: transport.commit(self.app, offsets)
         self.keeper.committed = lambda tps: transport.committed(self.app, tps)
+        self.keeper.topic_ids = lambda topics: transport.topic_ids(self.app, topics)
         self.keeper.dropped = self._dropped
         pings.register(self.app, topics=topics, keeper=self.keeper, stage=self.pings)
         city.register(self.app, topic=names.facts, keeper=self.keeper, stage=self.city)

@@ -18,6 +18,7 @@ from streams.transport.app import (
     pause,
     resume,
     run_worker,
+    topic_ids,
 )
 from streams.transport.consumer import Owner
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
@@ -47,4 +48,5 @@ __all__ = [
     "pause",
     "resume",
     "run_worker",
+    "topic_ids",
 ]

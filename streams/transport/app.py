@@ -161,6 +161,11 @@ async def committed(app: App, tps: Iterable[TP]) -> dict[TP, tuple[int, str] | N
     return await app.consumer.thread.run(app.consumer.thread.committed(list(tps)))
 
 
+async def topic_ids(app: App, topics: Iterable[str]) -> dict[str, str]:
+    """Topic -> its id, which another topic of the same name does not have; nothing where brokers know none."""
+    return await app.consumer.thread.run(app.consumer.thread.topic_ids(topics))
+
+
 async def log_bounds(app: App, tps: Iterable[TP]) -> dict[TP, tuple[int, int]]:
     """The first offset of each log and the one behind its last, asked from the broker."""
     return await app.consumer.thread.run(app.consumer.thread.bounds(list(tps)))

@@ -25,6 +25,7 @@ from faust.types import TP
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
 from streams.transport.metadata import pace_metadata
 from streams.transport.runs import RunReading, install
+from streams.transport.topic_ids import ask_topic_ids
 
 T = TypeVar("T")
 
@@ -190,6 +191,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def fail(self, error: BaseException) -> None:
         self.next_epoch()
         self.parent_loop.call_soon_threadsafe(self.consumer.fail_soon, error)
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Topic -> id, where brokers tell one. Waits for brokers that are away."""
+        wanted = list(topics)
+        while True:
+            try:
+                return await ask_topic_ids(self.consumer_of_kafka._client, wanted)
+            except KafkaError as error:
+                self.log.warning("the ids of topics could not be asked for, again in %.1f s: %r", RETRY_FIRST_S, error)
+                await asyncio.sleep(RETRY_FIRST_S)
 
     # -- handing out
 

@@ -23,6 +23,8 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import TopicPartition
 from faust.app.base import App as StockApp
@@ -42,7 +44,14 @@ from streams.transport.thread import ConsumerThread, RebalanceListener
 
 ROOT = Path(__file__).parents[2]
 OURS = ROOT / "streams/transport"
-INSIDES = ("faust.transport", "faust.tables", "aiokafka.consumer", "aiokafka.record", "aiokafka.coordinator")
+INSIDES = (
+    "faust.transport",
+    "faust.tables",
+    "aiokafka.consumer",
+    "aiokafka.record",
+    "aiokafka.coordinator",
+    "aiokafka.protocol",
+)
 
 
 def source(thing: Any) -> str:
@@ -269,6 +278,12 @@ def test_metadata_is_asked_for_again_at_once_and_by_the_method_that_is_paced() -
         "asyncio.wait(",
     )
     assert "sleep" not in source(AIOKafkaClient._md_synchronizer) + source(Sender._sender_routine)
+
+
+def test_a_request_of_a_version_that_the_broker_lacks_is_refused_as_not_implemented() -> None:
+    """And aiokafka has no metadata request that tells the ids of topics: when it has, ours can go."""
+    in_order(source(Request.prepare), "min_version <= req_class.API_VERSION <= max_version", "raise NotImplementedError(")
+    assert max(struct.API_VERSION for struct in MetadataRequest._CLASSES) < 10
 
 
 def test_recovery_seeks_before_it_lets_the_flow_go_on() -> None:
