@@ -174,8 +174,7 @@ class Companions(Service):  # type: ignore[misc]
             self.add_future(self._guarded(task))
 
     async def on_stop(self) -> None:
-        await self.worker.reader.stop()
-        await self.worker.outbox.stop()
+        await asyncio.gather(self.worker.reader.stop(), self.worker.outbox.stop())
         await self.worker.web.stop()
 
     async def _snapshots(self) -> None:

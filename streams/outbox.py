@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.errors import OutputError
+from streams.transport.closing import close_producer
 from streams.transport.metadata import pace_metadata
 
 _PATIENCE_MS = 120_000
@@ -69,8 +70,8 @@ class Outbox:
 
     async def stop(self) -> None:
         if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+            producer, self._producer = self._producer, None
+            await close_producer(producer)
 
     async def send(self, record: Record) -> asyncio.Future[Any]:
         """Hand a record to the producer; its result is asked for in `flush`. Raises OutputError after any failure."""

@@ -22,6 +22,7 @@ from streams.bridge.metrics import BridgeMetrics
 from streams.bridge.post import HttpPost, Post
 from streams.errors import ConfigurationError, UrbanBrainError
 from streams.settings import BridgeSettings
+from streams.transport.closing import close_consumer, close_producer
 from streams.transport.metadata import pace_metadata
 from streams.web import Readiness, WebServer
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 200
 _COMMIT_INTERVAL_S = 1.0
+_COMMIT_LIMIT_S = 2.0
+"""While no broker is there a commit waits for one without end, and who has to end would wait with it."""
 _MOST_AT_ONCE = 500
 STUCK_S = 300.0
 """A bridge that has waited for so long with one event says that it is not ready."""
@@ -79,7 +82,7 @@ async def _consumer(settings: BridgeSettings, stack: AsyncExitStack) -> AIOKafka
         # the group waits for requests that are under way
         rebalance_timeout_ms=session_ms + int(settings.webhook.timeout.total_seconds() * 1000),
     )
-    stack.push_async_callback(consumer.stop)
+    stack.push_async_callback(close_consumer, consumer)
     pace_metadata(consumer._client)
     await consumer.start()
     there = await consumer.topics()
@@ -103,7 +106,7 @@ async def _dead_letters(settings: BridgeSettings, stack: AsyncExitStack) -> Dead
         return DeadLetterFile(Path(webhook.dead_letter_file))
     client = settings.deployment.aiokafka()
     producer = AIOKafkaProducer(**client, acks="all", enable_idempotence=True, max_request_size=4 << 20)
-    stack.push_async_callback(producer.stop)
+    stack.push_async_callback(close_producer, producer)
     pace_metadata(producer.client)
     await producer.start()
     return DeadLetterTopic(producer, str(webhook.dead_letter_topic))
@@ -200,9 +203,10 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         if not changed:
             return
         try:
-            await self._consumer.commit({TopicPartition(*place): offset for place, offset in changed.items()})
+            async with asyncio.timeout(_COMMIT_LIMIT_S):
+                await self._consumer.commit({TopicPartition(*place): offset for place, offset in changed.items()})
             self._committed |= changed
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("offsets could not be committed: %r", error)
 
     def _measure(self) -> None:

@@ -20,6 +20,7 @@ from streams.transport.app import (
     run_worker,
     topic_ids,
 )
+from streams.transport.closing import close_consumer, close_producer
 from streams.transport.consumer import Owner
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
 from streams.transport.metadata import pace_metadata
@@ -38,6 +39,8 @@ __all__ = [
     "RunSchema",
     "TransportError",
     "build_app",
+    "close_consumer",
+    "close_producer",
     "commit",
     "committed",
     "fail",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import logging
@@ -202,6 +203,17 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         self.watchdog = threading.Timer(limit_s, self._leave, (limit_s,))
         self.watchdog.daemon = True
         self.watchdog.start()
+
+    def _gather_all(self) -> None:
+        """Stock sleeps for a second, in case that what nobody has told to end does end, and only then tells it."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+
+    async def _sentinel_task(self) -> None:
+        """Stock sleeps for another one."""
 
     def _leave(self, waited_s: float) -> None:
         logging.getLogger(__name__).critical("not stopped in order within %.0f s: leaving", waited_s)

@@ -22,6 +22,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.transport.closing import close_consumer
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
 from streams.transport.metadata import pace_metadata
 from streams.transport.runs import RunReading, install
@@ -95,7 +96,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 await consumer.start()
                 await self._check_topics(consumer)
             except KafkaError as error:
-                await consumer.stop()
+                await close_consumer(consumer)
                 self.log.warning(
                     "Kafka at %s can not be used yet (%r); is it up, and are address and credentials right? "
                     "Next attempt in %.1f s",
@@ -104,7 +105,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 await self.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MOST_S)
             except TransportError as error:
-                await consumer.stop()
+                await close_consumer(consumer)
                 self.app.failure = error
                 raise  # the one way to end a start that the main thread waits for
             else:
@@ -112,6 +113,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._watch(consumer)
                 self._consumer = consumer
                 return
+
+    async def on_thread_stop(self) -> None:
+        """As stock, but in bounded time, and without an exception that would leave the main thread waiting for this one."""
+        if self._method_queue is not None:
+            await self._method_queue.stop()
+        if self._consumer is not None:
+            await close_consumer(self._consumer)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         settings = self.app.settings

@@ -319,4 +319,11 @@ async def test_a_broker_that_is_away_is_waited_for(rig: Rig, tmp_path: Path) -> 
         await rig.all_taken()
         await bridge.stop()
         assert rig.committed() == rig.ends()
+        arrived = len(rig.endpoint.arrivals)
+        bridge = rig.bridge(group=f"{rig.group}-2")
+        await rig.until(lambda: len(rig.endpoint.arrivals) > arrived, "another group reads them, too")
+        await asyncio.to_thread(cluster.kill, 1)
+        began = time.monotonic()
+        await bridge.stop()
+        assert time.monotonic() - began < 10, "whoever has to end does not wait for the broker"
     rig.assert_episodes_were_told_in_order()
