@@ -29,9 +29,10 @@ from streams.outbox import Outbox
 from streams.pacing import slowest_city_ms, sources_ahead
 from streams.pings import Feed
 from streams.pings_stage import PingsStage
+from streams.reach import BrokerAwayError
 from streams.readback import KafkaReader
 from streams.settings import Settings
-from streams.topics import PATIENCE_S, BrokerAwayError, Difference
+from streams.topics import PATIENCE_S, Difference
 from streams.topics import check as check_topics
 from streams.transport import TP
 from streams.web import Readiness, WebServer, refuse_taken_port

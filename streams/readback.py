@@ -11,7 +11,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import ConsumerStoppedError, KafkaError
 from aiokafka.structs import TopicPartition
 
+from streams.errors import UrbanBrainError
 from streams.transport.closing import close_consumer
+from streams.transport.errors import GRANT, NO_RIGHT
 from streams.transport.metadata import pace_metadata
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class KafkaReader:
             except KafkaError as error:
                 if self._over:
                     raise
+                if isinstance(error, NO_RIGHT):
+                    raise UrbanBrainError(f"our own topics may not be read: {error!r}. {GRANT}") from error
                 log.warning("reading our own topics failed, again in %.0f s: %r", _RETRY_S, error)
                 await self._disconnect()
                 await asyncio.sleep(_RETRY_S)

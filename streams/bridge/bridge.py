@@ -21,7 +21,9 @@ from streams.bridge.lanes import Lanes, Patience
 from streams.bridge.metrics import BridgeMetrics
 from streams.bridge.post import HttpPost, Post
 from streams.errors import ConfigurationError, UrbanBrainError
+from streams.reach import reach
 from streams.settings import BridgeSettings
+from streams.transport import keep_passwords_out_of_the_log
 from streams.transport.closing import close_consumer, close_producer
 from streams.transport.metadata import pace_metadata
 from streams.web import Readiness, WebServer
@@ -40,18 +42,16 @@ STUCK_S = 300.0
 async def run(settings: BridgeSettings) -> int:
     """Run a bridge until SIGTERM or Ctrl-C (0). Raises UrbanBrainError for what it can not go on with."""
     webhook, metrics, stop = settings.webhook, BridgeMetrics(), asyncio.Event()
+    keep_passwords_out_of_the_log()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(reach, settings.deployment)  # aiokafka would only say that it could not
         try:
             consumer = await _consumer(settings, stack)
             dead = await _dead_letters(settings, stack)
         except KafkaConnectionError as error:
-            brokers = ", ".join(settings.deployment.brokers)
-            remedy = (
-                "Start Kafka, or set deployment.brokers or URBAN_BRAIN_BROKERS (and the SASL and TLS settings) to where it is."
-            )
-            raise UrbanBrainError(f"no broker answered at {brokers}: {error}. {remedy}") from error
+            raise UrbanBrainError(f"the connection to the brokers is gone: {error}. Start the bridge again.") from error
         agent = f"urban-brain/{version('urban-brain')}"
         post = HttpPost(webhook.url, webhook.key(), timeout_s=webhook.timeout.total_seconds(), agent=agent)
         await stack.enter_async_context(post)

@@ -227,6 +227,7 @@ def run_worker(app: App, loglevel: str = "info", *, services: Iterable[Any] = ()
     `services` (of mode) start before the app and stop after it, so after the last release.
     """
     _keep_freed_memory()
+    keep_passwords_out_of_the_log()
     app.finalize()
     worker = _Worker(app, *services, loglevel=loglevel, quiet=True, redirect_stdouts=False)
     worker.spinner = None  # it plays with the cursor of a terminal that belongs to the logs
@@ -238,6 +239,11 @@ def run_worker(app: App, loglevel: str = "info", *, services: Iterable[Any] = ()
     if worker.watchdog is not None:
         worker.watchdog.cancel()
     return 0 if app.failure is None and status in (0, None) else EXIT_CRASHED
+
+
+def keep_passwords_out_of_the_log() -> None:
+    """At the level debug aiokafka logs every request, also the one that logs in: with PLAIN it is the password in clear."""
+    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
 
 
 def give_back_freed_memory() -> None:

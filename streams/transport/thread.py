@@ -23,7 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.transport.closing import close_consumer
-from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
+from streams.transport.errors import GRANT, NO_RIGHT, Fenced, NotHeld, OffsetOutOfLog, TransportError
 from streams.transport.metadata import pace_metadata
 from streams.transport.runs import RunReading, install
 from streams.transport.topic_ids import ask_topic_ids
@@ -181,10 +181,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         stock = coordinator._push_error_to_user
 
         def refused(error: BaseException) -> Awaitable[Any]:
-            group, code = self.app.settings.app_id, repr(error)
-            self.fail(
-                TransportError(f"the group {group!r} refuses this worker: {code}. Its other members, or the ACLs, say why.")
-            )
+            remedy = GRANT if isinstance(error, NO_RIGHT) else "Its other members say why."
+            self.fail(TransportError(f"the group {self.app.settings.app_id!r} refuses this worker: {error!r}. {remedy}"))
             waiting: Awaitable[Any] = stock(error)
             return waiting
 
@@ -229,6 +227,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     return None, {}
                 if isinstance(error, OffsetOutOfRangeError):
                     raise await self._out_of_log(error) from error
+                if isinstance(error, NO_RIGHT):
+                    raise TransportError(f"this worker may not read: {error!r}. {GRANT}") from error
                 raise
         self._handed.update({TP(place.topic, place.partition): runs[-1].next_offset for place, runs in taken.items()})
         return self.gate, taken

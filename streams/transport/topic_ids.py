@@ -16,7 +16,7 @@ from aiokafka.protocol.abstract import AbstractType
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
-from streams.transport.errors import TransportError
+from streams.transport.errors import GRANT, TransportError
 
 _METADATA = 3
 _VERSION = 10
@@ -125,4 +125,4 @@ async def ask_topic_ids(client: Any, topics: Iterable[str]) -> dict[str, str]:
 def _refuse(topic: str, error: type[KafkaError]) -> None:
     if error.retriable:
         raise error(topic)
-    raise TransportError(f"topic {topic} can not be described: {error.__name__}. Remedy: grant Describe and Read on it.")
+    raise TransportError(f"topic {topic} can not be described: {error.__name__}. {GRANT}")
