@@ -26,7 +26,7 @@ from tests.system.secured import (
     secured_system,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("kafka"), pytest.mark.xdist_group("secured")]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("kafka")]
 
 TICKS = 40
 WRONG = "secret-but-wrong"
