@@ -30,9 +30,10 @@ from streams.pacing import slowest_city_ms, sources_ahead
 from streams.pings import Feed
 from streams.pings_stage import PingsStage
 from streams.preparing import prepare
+from streams.reach import BrokerAwayError
 from streams.readback import KafkaReader
 from streams.settings import Settings
-from streams.topics import PATIENCE_S, BrokerAwayError, Difference
+from streams.topics import PATIENCE_S, Difference
 from streams.topics import check as check_topics
 from streams.transport import TP
 from streams.web import Readiness, WebServer, refuse_taken_port
@@ -133,6 +134,7 @@ class Worker:
         )
         self.keeper.commit = lambda offsets: transport.commit(self.app, offsets)
         self.keeper.committed = lambda tps: transport.committed(self.app, tps)
+        self.keeper.topic_ids = lambda topics: transport.topic_ids(self.app, topics)
         self.keeper.dropped = self._dropped
         pings.register(self.app, topics=topics, keeper=self.keeper, stage=self.pings)
         city.register(self.app, topic=names.facts, keeper=self.keeper, stage=self.city)
@@ -181,8 +183,7 @@ class Companions(Service):  # type: ignore[misc]
             self.add_future(self._guarded(task))
 
     async def on_stop(self) -> None:
-        await self.worker.reader.stop()
-        await self.worker.outbox.stop()
+        await asyncio.gather(self.worker.reader.stop(), self.worker.outbox.stop())
         await self.worker.web.stop()
 
     async def _snapshots(self) -> None:

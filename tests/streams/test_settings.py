@@ -324,11 +324,11 @@ clear_ratio = 0.5
         "Write it like Asia/Shanghai or UTC.",
         "configuration: city[1].boundary: must be a table, got 1. Write { south = …, west = …, north = …, east = … } in "
         'degrees, a GeoJSON Polygon or MultiPolygon, or { file = "city.geojson" }.',
+        "configuration: city[2].rules[1].for: must be a duration with a unit, got 60. "
+        'Write it like "60s", "5m", "1h30m" or "250ms", in quotes.',
         "configuration: city[2].rules[1].id: must be an id of 1 to 64 of A-Z a-z 0-9 . _ - that begins with a letter or "
         'digit, got "a|b". It becomes part of the ids of alerts; rename it, for example to crowded-cell.',
         "configuration: city[2].rules[1].per_hectare: must be greater than zero, got -1. Write a positive number like 2.5.",
-        "configuration: city[2].rules[1].for: must be a duration with a unit, got 60. "
-        'Write it like "60s", "5m", "1h30m" or "250ms", in quotes.',
         "configuration: citi: is not a known table. Did you mean city? Known here: city, deployment, network, webhook.",
     ]
 

@@ -106,7 +106,8 @@ def test_missing_topics_are_told_with_the_remedy(settings: Settings) -> None:
     first = check(settings)[0]
     assert first.fatal
     assert str(first) == (
-        f"topic {settings.feeds[0].topic}: must exist with 3 partitions, found no such topic. Run: urban-brain topics create."
+        f"topic {settings.feeds[0].topic}: must exist with 3 partitions, found no such topic. Run: urban-brain topics create. "
+        "If it is there, grant this user Describe on it."
     )
 
 
