@@ -78,7 +78,7 @@ def test_refused_records_are_named_by_their_offsets() -> None:
     step = Story(offset=70).take(
         (START_MS, Ping()), (START_MS, Ping(operator=-1)), (START_MS, "?"), (START_MS, Ping(late_ms=-99_999))
     )
-    assert step.refused == [(71, "unknown_operator"), (73, "future")]
+    assert step.refused == [(71, -1, "unknown_operator"), (73, -1, "future")]
 
 
 # --- ticks ----------------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def test_a_ping_that_breaks_the_judge_is_set_aside_and_the_others_count() -> Non
     step = story.source.add(batch)
     assert step.refused == []
     step = story.source.add(records([(START_MS + TICK_MS, None)], 50))
-    assert step.refused == [(20, "internal_error")]
+    assert step.refused == [(20, -1, "internal_error")]
     assert outcomes(step.frames) == {"accepted": 49, "internal_error": 1}
     assert [fact.bike for fact in told(step.frames)] == [f"b{i}" for i in range(50) if i != 20]
 
