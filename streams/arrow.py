@@ -101,7 +101,11 @@ class _Stream:
         column = self._kept[number]
         if batch is None or column.kind not in _FIELDS.get(column.name, ()):
             return
-        values = self._values(column, Parts(batch, body))
+        parts = Parts(batch, body)
+        rows = parts.node()
+        if not 0 <= rows <= len(body):  # it may well have more texts than the stream has rows
+            raise ValueError(f"a dictionary has {rows} texts")
+        values = self._values(column, parts, rows)
         self._dictionaries[number] = (self._dictionaries.get(number, []) if more else []) + values
 
     def _read(self, parts: Parts) -> list[bytes]:
@@ -113,7 +117,7 @@ class _Stream:
         for column in self._columns:
             if column.name in _FIELDS:
                 names.append(column.name)
-                found.append(self._values(column, parts))
+                found.append(self._values(column, parts, self._few(parts.node())))
             else:
                 parts.skip(column)
         if any(len(values) != parts.rows for values in found):
@@ -121,9 +125,8 @@ class _Stream:
         write = _strange if self._infinite else _json
         return [write(names, row) for row in zip(*found, strict=True)] if found else [b"{}"] * parts.rows
 
-    def _values(self, column: Column, parts: Parts) -> Values:
+    def _values(self, column: Column, parts: Parts, rows: int) -> Values:
         """The values of a column, or of its dictionary; None for null."""
-        rows = self._few(parts.node())
         if column.kind == NULL:
             return [None] * rows
         good = valid(parts.buffer(), rows)

@@ -101,6 +101,8 @@ _PARAMETERS = {
     "app_id": {"description": "`app_id` of the deployment.", "default": Deployment.model_fields["app_id"].default},
     "operator": {"description": "Name of an operator of the configuration.", "examples": ["amber"]},
     "feed": {"description": "Topic of a feed, as configured.", "examples": ["bike.pings.amber"]},
+    "mds_feed": {"description": "Topic of a feed with the format mds.", "examples": ["bike.pings.cobalt"]},
+    "arrow_feed": {"description": "Topic of a feed with the format arrow.", "examples": ["bike.pings.jade"]},
     "topic": {"description": "The topic whose state is kept: a feed's, or `city.facts`.", "examples": ["bike.pings.amber"]},
 }
 
@@ -131,12 +133,12 @@ def _messages() -> Document:
             {"type": "array", "items": _schema(PING), "maxItems": MOST_PINGS}, contentType=_JSON,
         ),
         "telemetry": _message(
-            "MDS telemetry", "Of a feed in the format mds: a point; points in an array or one a line; or what MDS Provider gives.",
+            "MDS telemetry", "A point; points in an array or one a line; or what MDS Provider gives.",
             {"oneOf": [_schema("Telemetry"), points, {"type": "object", "properties": {"telemetry": points}, "required": ["telemetry"]}]},
             contentType=_JSON,
         ),
         "arrow": _message(
-            "Arrow", "Of a feed in the format arrow: a stream, a ping a row, columns named as the fields of a ping.", _BYTES,
+            "Arrow", "A stream of Arrow's IPC format, a ping a row, columns named as the fields of a ping.", _BYTES,
             contentType="application/vnd.apache.arrow.stream",
         ),
         "clock": _message("Clock record", "A record without value: its time is the clock of the partition.", _NOTHING),
@@ -158,7 +160,9 @@ def _messages() -> Document:
 def _channels() -> Document:
     names = _NAMES
     return {
-        "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "pings", "telemetry", "arrow", "clock"),
+        "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "pings", "clock"),
+        "telemetry": _channel("{mds_feed}", "The same, of a feed in the format mds.", "telemetry", "clock"),
+        "arrow": _channel("{arrow_feed}", "The same, of a feed in the format arrow.", "arrow", "clock"),
         "alerts": _channel(names.alerts, "Every event of every operator: the city's copy.", "alert"),
         "operatorAlerts": _channel(
             names.operator_topic("{operator}"), "An operator's own events, without its rivals' figures.", "alert"
@@ -198,6 +202,8 @@ def _operation(action: str, channel: str, summary: str) -> Document:
 
 _OPERATIONS = {
     "receivePings": _operation("receive", "pings", "Operators and gateways write pings."),
+    "receiveTelemetry": _operation("receive", "telemetry", "Operators and gateways write MDS telemetry."),
+    "receiveArrow": _operation("receive", "arrow", "Operators and gateways write Arrow streams."),
     "keepTime": _operation("send", "pings", "A worker says what time it is where nobody speaks."),
     "sendAlerts": _operation("send", "alerts", "The city reads everything."),
     "sendOperatorAlerts": _operation("send", "operatorAlerts", "An operator reads its own."),

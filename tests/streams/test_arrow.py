@@ -142,6 +142,12 @@ def test_what_is_broken_as_a_whole_is_refused_once_with_a_reason(value: bytes, w
     assert len(ids(found.records)) == 6
 
 
+def test_a_dictionary_may_have_more_texts_than_the_stream_has_rows() -> None:
+    kinds = pl.Enum(["bicycle", "moped", *(f"kind-{i}" for i in range(5000))])
+    found = arrow(stream(frame(vehicle_type=pl.Series(["moped", None, "bicycle"], dtype=kinds)), OLD))
+    assert (found.records.vehicle.tolist(), found.malformed) == ([5, 0, 1], [])
+
+
 def test_a_record_holds_so_many_rows_and_no_more() -> None:
     many = pl.concat([frame()] * (MOST_PINGS // 3 + 1))
     assert len(pings_of(stream(many.head(MOST_PINGS)), "arrow") or ()) == MOST_PINGS
