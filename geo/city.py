@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
+from geo.density import Density
 from geo.desk import Desk
 from geo.episodes import NEVER
 from geo.frame import Section
@@ -46,6 +47,7 @@ class CityState:
         self.ground = Ground(operators)
         self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
         self.outages = Outages()
+        self.density = Density(name, timeline.operators, timeline.tick_ms)
         self._desk = Desk(name, timeline)
 
     def advance(self, through: int, ticks: Sequence[tuple[int, Sections]]) -> list[Event]:
@@ -118,6 +120,7 @@ class CityState:
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
         self._tidy()
+        self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], self.silence)
         return events
 
     def _heard(self, sections: Sections) -> NDArray[np.int64]:
@@ -159,6 +162,7 @@ class CityState:
         ticks = [self.silence.deadline(), self.ground.expiry.deadline(self.silence, self.epoch.bike.ttl_ms)]
         ticks += [watch.deadline() for watch in self.watches]
         ticks.append(self.rulebook.edge)
+        ticks.append(self.density.deadline(self.silence.now, self.city))
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
 

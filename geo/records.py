@@ -18,7 +18,7 @@ from geo.idtable import IdTable, hashes_of
 from geo.params import BikeParams
 from geo.spans import Spans
 from geo.states import ON_TRIP
-from geo.ticks import newest
+from geo.ticks import Newest, newest
 
 MALFORMED, UNKNOWN_OPERATOR, FUTURE, STALE, INACCURATE, SUPERSEDED = map(
     OUTCOMES.index, ("malformed", "unknown_operator", "future", "stale", "inaccurate", "superseded")
@@ -113,13 +113,17 @@ class Fixes:
             return parts[0]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
 
-    def reduced(self) -> tuple[Fixes, Indices]:
+    def newest(self, scratch: NDArray[np.int32]) -> Newest:
+        """As of geo.ticks, by slots."""
+        return newest(self.slot, self.tick, self.ts, self.fit, self.marks, scratch)
+
+    def reduced(self, scratch: NDArray[np.int32]) -> tuple[Fixes, Indices]:
         """Of fixes of one tick: one row per bike with all its marks, and the fit rows that it beats."""
-        chosen, marks = newest(self.slot, self.ts, self.fit, self.marks)
+        found = self.newest(scratch)
         beaten = self.fit.copy()
-        beaten[chosen] = False
-        rest = self.take(chosen)
-        rest.marks = marks
+        beaten[found.rows] = False
+        rest = self.take(found.rows)
+        rest.marks = found.marks
         return rest, np.flatnonzero(beaten)
 
 
@@ -207,14 +211,10 @@ def _missed(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[NDA
     return more, [(offset, item, OUTCOMES[code]) for offset, item, code in places]
 
 
-def waves(slots: Indices) -> list[Indices]:
-    """Winners in order of (slot, tick), int64 (n,), as indices by wave: wave w has the w-th winner of each slot."""
-    n = len(slots)
-    first = np.ones(n, dtype=np.bool_)
-    np.not_equal(slots[1:], slots[:-1], out=first[1:])
-    index = np.arange(n)
-    if first.all():
-        return [index] if n else []
-    rank = index - np.maximum.accumulate(np.where(first, index, 0))
-    order = np.argsort(rank, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(rank))[:-1])
+def waves(found: Newest) -> list[Newest]:
+    """The groups that are not the first of their bike come after those before them: by wave, none of them empty."""
+    if not found.wave.any():
+        return [found] if len(found.wave) else []
+    order = np.argsort(found.wave, kind="stable")
+    ends = np.cumsum(np.bincount(found.wave))
+    return [found.take(wave) for wave in np.split(order, ends[:-1]) if len(wave)]

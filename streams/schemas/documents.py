@@ -12,7 +12,7 @@ import orjson
 from streams.pacing import Progress
 from streams.packs import MOST_PINGS
 from streams.ping_forms import GatewayPing, Telemetry
-from streams.schemas.payloads import Alert, CloudEventHeaders, OpenAlertHeaders, Quarantine
+from streams.schemas.payloads import Alert, CloudEventHeaders, Coverage, Density, DensityHeaders, OpenAlertHeaders, Quarantine
 from streams.settings.deployment import Deployment
 from streams.settings.values import Topics
 from streams.topics import COMPACTED
@@ -121,6 +121,7 @@ _NOTHING = {"type": "null"}
 _BYTES = {"type": "string", "format": "binary"}
 _JSON = "application/json"
 _EPISODE = "`episode_id` of the alert."
+_CELL = "The city, `/`, and the H3 index of the cell."
 
 
 def _messages() -> Document:
@@ -151,6 +152,18 @@ def _messages() -> Document:
             key=_EPISODE, contentType=_JSON, headers=opened,
         ),
         "closedAlert": _message("Closed alert", "A record without value: the episode is over.", _NOTHING, key=_EPISODE),
+        "density": _message(
+            "Density", "How many bikes of each operator stand in a cell.", _schema("Density"),
+            key=_CELL, contentType=_JSON, headers=_schema("DensityHeaders"),
+        ),
+        "emptyCell": _message(
+            "Empty cell", "A record without value: the cell holds no bikes any more; of silent operators see the coverage.",
+            _NOTHING, key=_CELL, headers=_schema("DensityHeaders"),
+        ),
+        "coverage": _message(
+            "Coverage", "What it means that a cell has no record.", _schema("Coverage"),
+            key="The city.", contentType=_JSON, headers=_schema("DensityHeaders"),
+        ),
         "quarantined": _message(
             "Refused record", "What was refused, and why.", _schema("Quarantine"), key="Key of the record.", contentType=_JSON
         ),
@@ -174,6 +187,13 @@ def _channels() -> Document:
             compacted=True,
         ),
         "shadowAlerts": _channel(names.alerts_shadow, "Every event of rules on trial: for the city alone.", "alert"),
+        "density": _channel(
+            names.density,
+            "Bikes of each operator in each cell, at most once an interval, and per city what no record means. The city's own: "
+            "operators must not read it, for it holds their rivals' figures.",
+            *("density", "emptyCell", "coverage"),
+            compacted=True,
+        ),
         "quarantine": _channel(names.quarantine, "Records that were refused.", "quarantined"),
         "facts": _channel(names.facts, "From stage one to stage two.", "frame", internal=True),
         "progress": _channel(names.progress, "How far each city is.", "progress", compacted=True, internal=True),
@@ -209,6 +229,7 @@ _OPERATIONS = {
     "sendOperatorAlerts": _operation("send", "operatorAlerts", "An operator reads its own."),
     "sendOpenAlerts": _operation("send", "openAlerts", "What is open now."),
     "sendShadowAlerts": _operation("send", "shadowAlerts", "What rules on trial would say."),
+    "sendDensity": _operation("send", "density", "Maps and planners of the city."),
     "sendQuarantine": _operation("send", "quarantine", "What was refused."),
     "sendFacts": _operation("send", "facts", "Stage one."),
     "receiveFacts": _operation("receive", "facts", "Stage two."),
@@ -221,7 +242,18 @@ _OPERATIONS = {
 
 def asyncapi() -> Document:
     """All topics: what stands on them, who writes and who reads."""
-    types = [GatewayPing, Telemetry, Alert, Quarantine, CloudEventHeaders, OpenAlertHeaders, Progress]
+    types = [
+        GatewayPing,
+        Telemetry,
+        Alert,
+        Quarantine,
+        Density,
+        Coverage,
+        DensityHeaders,
+        CloudEventHeaders,
+        OpenAlertHeaders,
+        Progress,
+    ]
     return {
         "asyncapi": ASYNCAPI,
         "info": {
@@ -245,6 +277,8 @@ def documents() -> dict[str, bytes]:
     made = {
         "ping.schema.json": json_schema(GatewayPing, "ping", 1),
         "alert.schema.json": json_schema(Alert, "alert", 1),
+        "density.schema.json": json_schema(Density, "density", 1),
+        "coverage.schema.json": json_schema(Coverage, "coverage", 1),
         "quarantine.schema.json": json_schema(Quarantine, "quarantine", 1),
         "asyncapi.json": asyncapi(),
     }

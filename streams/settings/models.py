@@ -194,6 +194,7 @@ class CityVersion(Table):
     rules: Rules | None = Field(None, description="[[city.versions.rules]], all of them.")
     policies: Paths | None = Field(None, description="JSON files of MDS policies, all of them.")
     geographies: Paths | None = Field(None, description="JSON files of MDS geographies, all of them.")
+    density_interval: DurationMs | None = Field(None, description="See [city].")
 
 
 class CityTable(Table):
@@ -206,6 +207,9 @@ class CityTable(Table):
     rules: Rules = Field((), description="One [[city.rules]] for each rule.")
     policies: Paths = Field((), description='JSON files of MDS policies, like ["policies.json"].')
     geographies: Paths = Field((), description='JSON files of MDS geographies, like ["geographies.json"].')
+    density_interval: DurationMs = Field(
+        params.DENSITY_INTERVAL_MS, description='How often the counts of cells are told, like "60s"; "0s": never.'
+    )
     versions: Annotated[tuple[CityVersion, ...], BeforeValidator(_tuple)] = Field(
         (), description="[[city.versions]] in order of time."
     )

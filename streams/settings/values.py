@@ -56,6 +56,10 @@ class Topics:
         return f"{self.prefix}alerts.shadow"
 
     @property
+    def density(self) -> str:
+        return f"{self.prefix}cell.density"
+
+    @property
     def quarantine(self) -> str:
         return f"{self.prefix}quarantine"
 

@@ -177,8 +177,13 @@ def test_simulate_writes_the_same_file_for_the_same_seed(pings: Path, run: Run, 
 def test_backtest_gives_an_event_a_line_and_the_same_ones_at_any_partition_count(
     pings: Path, run: Run, config: Path, tmp_path: Path
 ) -> None:
-    code, _, err = run("backtest", pings, "--out", tmp_path / "one", "--config", config)
-    assert (code, run("backtest", pings, "--out", tmp_path / "three", "--partitions", 3, "--config", config)[0]) == (0, 0)
+    plain = ["backtest", pings, "--config", config]
+    code, _, err = run(*plain, "--out", tmp_path / "one", "--density", tmp_path / "cells")
+    more = ["--out", tmp_path / "three", "--density", tmp_path / "cells of three", "--partitions", 3]
+    assert (code, run(*plain, *more)[0]) == (0, 0)
+    cells = (tmp_path / "cells").read_bytes()
+    assert cells == (tmp_path / "cells of three").read_bytes()
+    assert {orjson.loads(line)["key"].partition("/")[0] for line in cells.splitlines()} == {"rivertown"}
     events = (tmp_path / "one").read_bytes()
     assert events == (tmp_path / "three").read_bytes()
     assert {orjson.loads(line)["kind"] for line in events.splitlines()} == {"overcrowded"}
@@ -304,7 +309,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 11 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 12 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 

@@ -16,6 +16,7 @@ from tests.laws.harness import (
     Fate,
     SourceRun,
     interleaved,
+    plain_density,
     plain_events,
     plain_frame,
     plain_truth,
@@ -60,6 +61,14 @@ def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, 
         told, true = plain_events(cities.events[name]), plain_events(events)
         if told != true:
             return f"city {name}: {first_difference(told, true)}"
+        told, true = plain_density(cities.density[name]), plain_density(truth.density[name])
+        if told != true:
+            return f"density of {name}: {first_difference(told, true)}"
+    for state in (state for partition in cities.partitions for state in partition.cities.values()):
+        shown = sorted(state.density.newest(), key=lambda telling: telling.key)
+        stands = [telling for _, telling in sorted(truth.standing[state.name].items())]
+        if plain_density(shown) != plain_density(stands):
+            return f"told last of {state.name}: {first_difference(plain_density(shown), plain_density(stands))}"
     return None
 
 

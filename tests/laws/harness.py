@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from geo.alert import Event
+from geo.density import Telling
 from geo.frame import OUTCOMES, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Source
@@ -26,6 +27,7 @@ from streams.pings_stage import FactsRoute, facts_routes
 from streams.snapshots import Columns, Snapshot, pack_columns, unpack_columns
 from tests.laws.worlds import Logs, World
 from tests.oracle.bodies import TrueEvent
+from tests.oracle.density import TrueTelling
 from tests.oracle.stage import Record, TickTruth
 
 Plain = dict[str, Any]
@@ -153,8 +155,14 @@ def run_sources(world: World, logs: Logs, fate: Fate = SMOOTH) -> list[SourceRun
 @dataclass
 class CitiesRun:
     events: dict[str, list[Event]]  # by city, distinct, in order
+    density: dict[str, list[Telling]]  # likewise
     crashes: int = 0
     partitions: list[CityPartition] = field(default_factory=list)
+
+    @property
+    def told(self) -> tuple[object, object]:
+        """All that the contract holds for."""
+        return self.events, self.density
 
 
 def interleaved(runs: Sequence[SourceRun], partition: int, r: random.Random | None, *, repeat: float = 0.0) -> list[bytes]:
@@ -186,7 +194,8 @@ def run_cities(
     world: World, names: Sequence[tuple[str, int]], logs: Mapping[int, Sequence[bytes]], fate: Fate = SMOOTH
 ) -> CitiesRun:
     """names: sources in order; logs: of each facts partition."""
-    run = CitiesRun(events={name: [] for name in world.timeline.cities})
+    cities = world.timeline.cities
+    run = CitiesRun(events={name: [] for name in cities}, density={name: [] for name in cities})
     for route in facts_routes(world.timeline):
         _run_partition(run, route, world.timeline, sorted(names), logs[route.partition], fate)
     return run
@@ -196,6 +205,7 @@ def _run_partition(
     run: CitiesRun, route: FactsRoute, timeline: Timeline, names: Sequence[tuple[str, int]], log: Sequence[bytes], fate: Fate
 ) -> None:
     known: dict[str, Event] = {}
+    mapped: dict[tuple[bytes, int], Telling] = {}
     state, kept, at, crashes = CityPartition(route, timeline, names, 0), None, 0, 0
     while at < len(log):
         if fate.dies(crashes):
@@ -211,6 +221,10 @@ def _run_partition(
             if known.setdefault(event.event_id, event) is event:
                 run.events[event.city].append(event)
             assert known[event.event_id] == event, f"{event.event_id} was told otherwise before"
+        for telling in state.tellings():
+            if mapped.setdefault((telling.key, telling.at_ms), telling) is telling:
+                run.density[telling.city].append(telling)
+            assert mapped[telling.key, telling.at_ms] == telling, f"{telling.key!r} was told otherwise before"
         at = end
         boundary = state.boundary()
         if fate.crash and boundary is not None and fate.r.random() < 0.4:
@@ -273,3 +287,7 @@ def plain_events(events: Sequence[Event] | Sequence[TrueEvent]) -> list[tuple[ob
         (e.event_id, e.tick, e.operator, e.kind, e.state, e.sequence, e.area, e.rule, e.body, e.operator_body, e.shadow)
         for e in events
     ]
+
+
+def plain_density(told: Sequence[Telling] | Sequence[TrueTelling]) -> list[tuple[object, ...]]:
+    return [(one.key if isinstance(one.key, bytes) else one.key.encode(), one.at_ms, one.body) for one in told]

@@ -200,6 +200,7 @@ def test_a_version_that_is_slipped_in_before_an_epoch_changes_its_hash() -> None
         ("per_hectare = 2.50", "per_hectare = 2.5"),
         ("partitions = 2", "partitions = 3"),
         ("north = 52.25", "north = 52.2500001"),
+        ('time_zone = "Europe/Berlin"', 'time_zone = "Europe/Berlin"\ndensity_interval = "90s"'),
         ("gateway = true", 'gateway = true\ncoordinates = "gcj02"'),
         ('operators = ["cobalt", "amber"]', 'operators = ["cobalt", "amber"]\ntick = "1s"'),
     ],
@@ -217,6 +218,17 @@ def test_whatever_may_change_a_result_changes_the_hash(old: str, new: str) -> No
 )
 def test_what_changes_no_result_leaves_the_hash_alone(old: str, new: str) -> None:
     assert loads(changed(old, new)).timeline.epochs[0].hash == loads(SMALL).timeline.epochs[0].hash
+
+
+def test_how_often_cells_are_told_is_a_minute_or_as_said_by_version_and_0_is_never() -> None:
+    def intervals(settings: Settings) -> list[int]:
+        return [epoch.cities[0].density_interval_ms for epoch in settings.timeline.epochs]
+
+    assert intervals(loads(SMALL)) == [60_000]
+    assert intervals(with_versions(city=CITY_VERSION)) == [60_000, 60_000]
+    assert intervals(with_versions(city=CITY_VERSION + 'density_interval = "0s"\n')) == [60_000, 0]
+    refused = SMALL + CITY_VERSION + 'density_interval = "1s"\n'
+    assert any("versions[1].density_interval: must not be shorter than network.tick" in text for text in problems(refused))
 
 
 def test_a_city_may_begin_later() -> None:
@@ -346,6 +358,14 @@ clear_ratio = 0.5
         ('topic = "pings.a"', 'topic = "city.facts"', 'has the topic name of city.facts, got "city.facts"'),
         ('["cobalt", "amber"]', '["cobalt", "open"]', 'has the topic name of alerts.open, got "alerts.open"'),
         ('["cobalt", "amber"]', '["cobalt", "cobalt"]', "must not name one twice"),
+        ('topic = "pings.a"', 'topic = "cell.density"', 'has the topic name of cell.density, got "cell.density"'),
+        (
+            'name = "rivertown"',
+            'name = "rivertown"\ndensity_interval = "4s"',
+            'city rivertown: density_interval: must not be shorter than network.tick, got 4000 ms. Write "5000ms" or more, or '
+            '"0s" to tell nothing.',
+        ),
+        ('name = "rivertown"', 'name = "rivertown"\ndensity_interval = 60', "must be a duration with a unit, got 60"),
         ('name = "rivertown"', 'name = "elsewhere"', 'is reserved, got "elsewhere"'),
         ("per_hectare = 2.50", "per_hectare = nan", "must be a finite number, got NaN"),
         ("per_hectare = 2.50", "per_hectare = 2\ntarget_ratio = 0.9", "must have target_ratio at most clear_ratio"),
