@@ -72,7 +72,7 @@ class Backtest:
         offsets = np.arange(self._offsets[index], self._offsets[index] + len(values), dtype=np.int64)
         self._offsets[index] += len(values)
         source = self._sources[index]
-        records, _ = self._decoders[index].decode(Batch.of(values, record_ms, offsets))
+        records, _, _ = self._decoders[index].decode(Batch.of(values, record_ms, offsets))
         for frame in source.add(records).frames:
             self._merger.offer(index, frame.tick, Waiting(frame.previous, frame.sections, int(offsets[0]), b""))
         self._merger.complete(index, source.through, source.last_tick)
@@ -100,5 +100,5 @@ def backtest(
     density: Callable[[Telling], None] = lambda told: None,
 ) -> Iterator[Event]:
     """The events that the live system would send for these records under this configuration. density: as in `Backtest`."""
-    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
+    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds]
     yield from Backtest(settings.timeline, feeds, partitions, density=density).run(records)

@@ -92,7 +92,7 @@ class Worker:
         self.reader = KafkaReader(client)
         self.pings = PingsStage(
             timeline=timeline,
-            feeds=[Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds],
+            feeds=[Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds],
             sources=settings.sources,
             facts_topic=names.facts,
             quarantine_topic=names.quarantine,

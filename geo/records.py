@@ -33,8 +33,12 @@ Indices = NDArray[np.int64]
 class Records:
     """What n consecutive records of one partition decode to; m of them are well-formed pings, the arrays below `rows`.
 
+    A record with several pings stands here once for each of them, with its own timestamp and offset every time: so pings of
+    one record are judged like pings that were sent one behind the other.
+
     record_ms  int64 (n,)   Kafka's timestamps, those of clock records included
-    offsets    int64 (n,)   ascending
+    offsets    int64 (n,)   never descending
+    items      int32 (n,)   which ping of its record, from 0; -1: the record is one ping; None: all are
     has_value  bool (n,)    False: a clock record; None: all have a value
     rows       int64 (m,)   index among the n, ascending
     ids        m bike ids, UTF-8
@@ -48,6 +52,7 @@ class Records:
 
     record_ms: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    items: NDArray[np.int32] | None
     has_value: NDArray[np.bool_] | None
     rows: NDArray[np.int64]
     ids: Spans
@@ -66,10 +71,11 @@ class Records:
     def part(self, start: int, stop: int) -> Records:
         """Records start to stop - 1."""
         first, last = np.searchsorted(self.rows, (start, stop)).tolist()
-        columns = {field.name: getattr(self, field.name)[first:last] for field in fields(self)[4:]}
+        columns = {field.name: getattr(self, field.name)[first:last] for field in fields(self)[5:]}
         return Records(
             record_ms=self.record_ms[start:stop],
             offsets=self.offsets[start:stop],
+            items=None if self.items is None else self.items[start:stop],
             has_value=None if self.has_value is None else self.has_value[start:stop],
             rows=self.rows[first:last] - start,
             **columns,
@@ -82,6 +88,7 @@ class Fixes:
 
     tick: NDArray[np.int64]
     offset: NDArray[np.int64]
+    item: NDArray[np.int32]  # which ping of its record; -1: the only one
     ts: NDArray[np.int64]
     operator: NDArray[np.int16]
     lat: NDArray[np.int32]
@@ -127,12 +134,12 @@ _COLUMNS = tuple(field.name for field in fields(Fixes))
 class Screened:
     """fixes: what is left. missed: (tick, row of the outcomes matrix, outcome) of k records, int64 (3, k); None: none.
 
-    refused: (offset, outcome) of those to set aside.
+    refused: (offset, item, outcome) of those to set aside.
     """
 
     fixes: Fixes
     missed: NDArray[np.int64] | None
-    refused: list[tuple[int, str]]
+    refused: list[tuple[int, int, str]]
 
 
 def screen(
@@ -147,6 +154,7 @@ def screen(
     fixes = Fixes(
         tick=ticks if whole else ticks[rows],
         offset=records.offsets if whole else records.offsets[rows],
+        item=np.full(len(rows), -1, dtype=np.int32) if records.items is None else records.items[rows],
         ts=records.device_ms,
         operator=operator,
         lat=records.lat,
@@ -160,7 +168,7 @@ def screen(
     )
     early = records.device_ms - (records.record_ms if whole else records.record_ms[rows])
     missed = [] if whole else _malformed(records, ticks, len(allowed) - 1)
-    refused: list[tuple[int, str]] = []
+    refused: list[tuple[int, int, str]] = []
     if len(rows) and not (
         early.max() <= params.future_ms
         and early.min() >= -params.ttl_ms
@@ -193,14 +201,14 @@ def _outcomes(records: Records, early: NDArray[np.int64], params: BikeParams, al
     return outcome
 
 
-def _missed(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+def _missed(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[NDArray[np.int64], list[tuple[int, int, str]]]:
     """Those that missed, and those to set aside, as in Screened."""
     missed = np.flatnonzero(outcome)
     operator = np.where(outcome == UNKNOWN_OPERATOR, unknown, fixes.operator)[missed]
     aside = np.flatnonzero((outcome == UNKNOWN_OPERATOR) | (outcome == FUTURE))
-    refused = [(offset, OUTCOMES[code]) for offset, code in zip(fixes.offset[aside], outcome[aside], strict=True)]
+    places = zip(fixes.offset[aside].tolist(), fixes.item[aside].tolist(), outcome[aside].tolist(), strict=True)
     more = np.stack((fixes.tick[missed], operator.astype(np.int64), outcome[missed].astype(np.int64)))
-    return more, [(int(offset), text) for offset, text in refused]
+    return more, [(offset, item, OUTCOMES[code]) for offset, item, code in places]
 
 
 def waves(found: Newest) -> list[Newest]:

@@ -45,14 +45,16 @@ Indices = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Step:
-    """What some records brought about: frames in order of ticks, and (offset, outcome) of records to set aside.
+    """What some records brought about: frames in order of ticks, and (offset, item, outcome) of pings to set aside.
+
+    item: which ping of the record at that offset, as in `Records.items`.
 
     The malformed ones are not among them: the decoder knows them already. An internal error is found when its tick
     closes, so its record may be of an earlier call.
     """
 
     frames: list[Frame]
-    refused: list[tuple[int, str]]
+    refused: list[tuple[int, int, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,8 @@ class Source:
             verdict.outcome[rows], verdict.heard[rows] = one.outcome, one.heard
             told.append(replace(one.told, winner=rows[one.told.winner]))
         failed = np.flatnonzero(verdict.outcome == INTERNAL_ERROR)
-        step.refused += [(offset, OUTCOMES[INTERNAL_ERROR]) for offset in np.sort(fixes.offset[failed]).tolist()]
+        places = zip(fixes.offset[failed].tolist(), fixes.item[failed].tolist(), strict=True)
+        step.refused += [(offset, item, OUTCOMES[INTERNAL_ERROR]) for offset, item in sorted(places)]
         return replace(verdict, told=Told.concatenate(told)) if told else verdict
 
     def _judge(self, fixes: Fixes, rows: Indices, marks: NDArray[np.uint8], rules: _Rules) -> Verdict:

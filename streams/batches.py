@@ -7,7 +7,7 @@ headers, the answer is None, and the records are to be read one by one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -50,6 +50,15 @@ class Run(Protocol):
     def __len__(self) -> int: ...
 
 
+class Taken(NamedTuple):
+    """Of n pings: the number of each one's record in the batch as it was read, int64 (n,); which ping of that record it is,
+    int32 (n,), -1 where the record is a ping by itself, or nothing.
+    """
+
+    record: Longs
+    item: NDArray[np.int32]
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """n consecutive records of a partition.
@@ -58,12 +67,14 @@ class Batch:
     has_value  bool (n,); None: all have one
     record_ms  int64 (n,)  Kafka's timestamps
     offsets    int64 (n,)
+    taken      None, or how records with several pings were taken apart, so that each of the n is one ping
     """
 
     values: Spans
     has_value: NDArray[np.bool_] | None
     record_ms: Longs
     offsets: Longs
+    taken: Taken | None = None
 
     def __len__(self) -> int:
         return len(self.record_ms)
@@ -85,6 +96,35 @@ class Batch:
         values = [value for run in runs for value in run.values]
         record_ms = np.concatenate([run.timestamps() for run in runs])
         return cls.of(values, record_ms, np.concatenate([run.offsets() for run in runs]))
+
+    def taken_apart(self, pings: Mapping[int, Sequence[bytes]], buffer: NDArray[np.uint8]) -> Batch:
+        """Some records, by number, replaced by their pings; one without any becomes a clock record.
+
+        buffer: that of the values, perhaps with more behind it; the pings go behind all of it.
+        """
+        counts = np.ones(len(self), dtype=np.int64)
+        rows = np.array(list(pings), dtype=np.int64)  # ascending
+        counts[rows] = [max(len(some), 1) for some in pings.values()]
+        record = np.repeat(np.arange(len(self)), counts)
+        item = (np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)).astype(np.int32)
+        several = np.zeros(len(self), dtype=np.bool_)
+        several[rows] = [len(some) > 0 for some in pings.values()]
+        ours = several[record]
+        item[~ours] = -1
+        more = Spans.of([ping for some in pings.values() for ping in some])
+        start, size = self.values.start[record], self.values.size[record]
+        start[ours], size[ours] = more.start + len(buffer), more.size
+        has_value = self.has_value
+        if not several[rows].all():
+            has_value = np.ones(len(self), dtype=np.bool_) if has_value is None else has_value.copy()
+            has_value[rows[~several[rows]]] = False
+        return Batch(
+            values=Spans(np.concatenate((buffer, more.buffer)), start, size),
+            has_value=None if has_value is None else has_value[record],
+            record_ms=self.record_ms[record],
+            offsets=self.offsets[record],
+            taken=Taken(record, item),
+        )
 
 
 def located(bodies: Sequence[Body]) -> Batch | None:

@@ -222,6 +222,24 @@ MUTATIONS = (
         "a bike stays with its rule whatever becomes of its state",
     ),
     Mutation(
+        "geo/framing.py",
+        "order = np.lexsort((fixes.item[told.winner], fixes.offset[told.winner], group))",
+        "order = np.lexsort((fixes.offset[told.winner], group))",
+        "facts of one record stand in any order",
+    ),
+    Mutation(
+        "streams/batches.py",
+        "item[~ours] = -1",
+        "item[~ours] = 0",
+        "a record that is one ping says that it is the first of several",
+    ),
+    Mutation(
+        "streams/batches.py",
+        "has_value[rows[~several[rows]]] = False",
+        "has_value[rows[~several[rows]]] = True",
+        "a record without pings is a broken one",
+    ),
+    Mutation(
         "geo/density.py",
         'for name in ("count", "silent"):',
         'for name in ("count",):',

@@ -206,20 +206,21 @@ class Alert(msgspec.Struct):
 
 
 class Origin(msgspec.Struct):
-    """Where a record stands in the input."""
+    """Where a record stands in the input, and a ping in the record."""
 
     topic: Annotated[str, _text("Topic.")]
     partition: Annotated[int, Meta(ge=0, description="Partition.")]
     offset: Annotated[int, Meta(ge=0, description="Offset.")]
+    index: Annotated[_Number | UnsetType, _text("Only of a ping of a record that holds several: which one, from 0.")] = UNSET
 
 
 class Quarantine(msgspec.Struct):
-    """A record that was refused."""
+    """A record that was refused, or a ping of a record that holds several."""
 
     schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": QUARANTINE_SCHEMA})]
     reason: Annotated[str, _word("Why, in one word.", *QUARANTINED)]
     text: Annotated[str, _text("Why, in a sentence: the rule, what was found, what to do.")]
-    origin: Annotated[Origin, _text("The record that was refused.")]
+    origin: Annotated[Origin, _text("Where it stands.")]
     value: Annotated[str | None, _text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
     value_bytes: Annotated[int | None, _text("Its whole length in bytes.")]
     value_sha256: Annotated[str | None, _text("SHA-256 of the whole of it, hex.")]

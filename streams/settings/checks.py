@@ -46,6 +46,11 @@ def check_network(network: NetworkTable, where: str) -> Iterator[Problem]:
     for number, feed in enumerate(network.feeds, 1):
         if feed.operator is not None and feed.operator not in ever:
             yield _no_operator(f"{where}.feeds[{number}].operator", feed.operator, ever)
+        if feed.format == "mds" and not (network.providers if feed.operator is None else feed.operator in network.providers):
+            whose = "the gateway's operators" if feed.operator is None else feed.operator
+            rule = "is mds, whose pings name a provider id, and nobody says whose it is"
+            remedy = f'Add {whose} to network.providers, like {{ {feed.operator or "amber"} = "2411d395-…" }}.'
+            yield Problem(f"{where}.feeds[{number}].format", rule, "", remedy)
     for name in network.providers:
         if name not in ever:
             yield _no_operator(f"{where}.providers", name, ever)

@@ -78,7 +78,10 @@ class FeedTable(Table):
     operator: Name | None = Field(None, description="The operator whose feed this is.")
     gateway: bool = Field(False, description="true: a trusted gateway writes it, and the payload names the operator.")
     coordinates: Literal["wgs84", "gcj02", "bd09"] = Field("wgs84", description="wgs84, gcj02 or bd09.")
-    format: Literal["json"] = Field("json", description='"json": a ping per record.')
+    format: Literal["json", "mds", "arrow"] = Field(
+        "json",
+        description='"json": pings; "mds": MDS 2.0 telemetry; one a record, an array or one a line. "arrow": Arrow IPC streams.',
+    )
     partitions: int = Field(ge=1, le=1024, description="Number of partitions of the topic, 1 to 1024.")
 
     @model_validator(mode="after")

@@ -190,6 +190,23 @@ def test_backtest_gives_an_event_a_line_and_the_same_ones_at_any_partition_count
     assert f"{len(events.splitlines())} events" in err
 
 
+def test_trips_that_end_at_one_place_crowd_it_until_trips_begin_there(run: Run, config: Path, tmp_path: Path) -> None:
+    """Twenty trips to one place, and an hour later all from there."""
+    lines = ["bike,from,y0,x0,to,y1,x1"]
+    lines += [f"{i},{1_700_000_000 + i},52.05,9.95,{1_700_000_600 + i},52.1,10.05" for i in range(20)]
+    lines += [f"{i},{1_700_004_200 + i},52.1,10.05,{1_700_005_000 + i},52.2,10.15" for i in range(20)]
+    (tmp_path / "trips.csv").write_text("\n".join(lines) + "\n")
+    columns = "bike_id=bike,start_ts=from,start_lat=y0,start_lng=x0,end_ts=to,end_lat=y1,end_lng=x1"
+    how = ["--format", "trips", "--map", columns, "--operator", "amber", "--config", config]
+    assert run("backtest", tmp_path / "trips.csv", *how, "--out", tmp_path / "alerts")[0] == 0
+    events = [orjson.loads(line) for line in (tmp_path / "alerts").read_bytes().splitlines()]
+    first, *_, last = [
+        event for event in events if event["kind"] == "overcrowded" and event["area"]["h3"] == events[0]["area"]["h3"]
+    ]
+    assert (first["state"], first["observed_at"][:16], first["bikes"][0]["id"]) == ("raised", "2023-11-14T22:23", "0")
+    assert (last["state"], last["cleared_by"], last["observed_at"][:13]) == ("cleared", "ridden", "2023-11-14T23")
+
+
 def test_backtest_tries_a_policy_on_what_was_recorded(pings: Path, run: Run, config: Path, tmp_path: Path) -> None:
     """Whatever dates it has; the city's own rule says the same as without it."""
     plain = ["backtest", pings, "--config", config]

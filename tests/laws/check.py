@@ -23,6 +23,7 @@ from tests.laws.harness import (
     run_cities,
     run_sources,
 )
+from tests.laws.packing import coarse, packed
 from tests.laws.worlds import Logs, World, world
 from tests.oracle.truth import Truth, whole_truth
 
@@ -32,6 +33,8 @@ def disagreement(seed: int, size: int = 300) -> str | None:
     r = random.Random(seed)
     here = world(seed, size, is_sorted=seed % 3 != 0)
     logs = here.logs(clocks=r if seed % 2 else None)
+    if seed % 5 < 2:
+        logs = packed(coarse(logs, r.choice((1, 500, here.timeline.tick_ms))), r)
     truth = whole_truth(here.feeds, here.timeline, logs)
     fate = SMOOTH if seed % 4 == 0 else Fate(r, r.choice((3, 40, 200)), r.choice((0.0, 0.05, 0.2)))
     runs = run_sources(here, logs, fate)

@@ -63,7 +63,7 @@ class SourceRun:
     """What stage one makes of one partition. told: by facts partition, the record values that it writes there."""
 
     frames: list[Frame] = field(default_factory=list)
-    refused: set[tuple[int, str]] = field(default_factory=set)
+    refused: set[tuple[int, int, str]] = field(default_factory=set)
     told: dict[int, list[bytes]] = field(default_factory=dict)
     crashes: int = 0
     source: Source | None = None
@@ -71,8 +71,9 @@ class SourceRun:
 
 def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Record], fate: Fate = SMOOTH) -> SourceRun:
     timeline, feed = world.timeline, world.feeds[name[0]]
-    decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates)), timeline)
-    decoder._reader.few = 1  # batches are small here, and templates are to be tried on them
+    decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates), cast(Any, feed.format)), timeline)
+    for reader in (decoder._reader, decoder._item_reader):
+        reader.few = 1  # batches are small here, and templates are to be tried on them
     routes = facts_routes(timeline)
     run = SourceRun(told={route.partition: [] for route in routes})
     known: dict[int, bytes] = {}
@@ -98,12 +99,13 @@ def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Re
     return run
 
 
-def _add(source: Source, decoder: PingDecoder, part: Sequence[Record], refused: set[tuple[int, str]]) -> list[Frame]:
+def _add(source: Source, decoder: PingDecoder, part: Sequence[Record], refused: set[tuple[int, int, str]]) -> list[Frame]:
     record_ms = np.array([record.timestamp_ms for record in part], np.int64)
     offsets = np.array([record.offset for record in part], np.int64)
-    records, malformed = decoder.decode(Batch.of([record.value for record in part], record_ms, offsets))
+    records, malformed, _ = decoder.decode(Batch.of([record.value for record in part], record_ms, offsets))
     step = source.add(records)
-    refused.update((part[i].offset, "malformed") for i, _ in malformed)
+    items = np.full(len(records), -1) if records.items is None else records.items
+    refused.update((int(records.offsets[i]), int(items[i]), "malformed") for i, _ in malformed)
     refused.update(step.refused)
     return step.frames
 

@@ -25,8 +25,10 @@ from tests.laws.harness import (
     run_source,
     run_sources,
 )
+from tests.laws.packing import coarse, in_arrow, packed
 from tests.laws.worlds import World, world
-from tests.oracle.truth import whole_truth
+from tests.oracle.stage import SourceTruth
+from tests.oracle.truth import Truth, whole_truth
 
 EXAMPLES = settings().max_examples
 SEEDS = st.integers(0, 2**48)
@@ -132,6 +134,39 @@ def test_events_are_the_same_at_any_partition_count(here: World, count: int, fat
     """Of a log that is sorted by record time."""
     spread = here.logs(dict.fromkeys(here.feeds, count))
     assert run_all(here, here.logs()).told == run_all(here, spread, fate).told
+
+
+@some(0.4)
+@given(MESSY, SEEDS, fates(batch=(3, 40, 200), crash=(0.0, 0.1)))
+def test_pings_of_one_record_are_judged_like_pings_sent_one_behind_the_other(here: World, seed: int, fate: Fate) -> None:
+    """As arrays and as lines; frames and the bytes of both stages; and which ping of which record is set aside."""
+    r = random.Random(seed)
+    single = coarse(here.logs(), r.choice((1, 500, here.timeline.tick_ms)))
+    several = packed(single, r)
+    alone, together = run_sources(here, single), run_sources(here, several, fate)
+    sources = [SourceTruth(here.feeds[name[0]], here.timeline, several[name]) for name in sorted(several)]
+    assert of_frames(here, together, Truth(sources, {}, {})) is None
+    _same(here, alone, together)
+    facts = [
+        {route.partition: interleaved(runs, route.partition, None) for route in facts_routes(here.timeline)}
+        for runs in (alone, together)
+    ]
+    names = sorted(single)
+    assert run_cities(here, names, facts[0]).events == run_cities(here, names, facts[1]).events
+
+
+@some(0.25)
+@given(MESSY, SEEDS, fates(batch=(3, 40)))
+def test_pings_in_arrow_are_judged_like_the_same_pings_in_json(here: World, seed: int, fate: Fate) -> None:
+    r = random.Random(seed)
+    there, single, streams = in_arrow(here, coarse(here.logs(), r.choice((1, 500, here.timeline.tick_ms))), r)
+    _same(here, run_sources(here, single), run_sources(there, streams, fate))
+
+
+def _same(here: World, alone: list[SourceRun], together: list[SourceRun]) -> None:
+    for one, other in zip(alone, together, strict=True):
+        assert _plain(here, one) == _plain(here, other)
+        assert sorted(reason for _, _, reason in one.refused) == sorted(reason for _, _, reason in other.refused)
 
 
 @some(0.7)

@@ -29,6 +29,7 @@ class WorldFeed:
     topic: str
     operator: str | None
     coordinates: str
+    format: str = "json"
 
 
 @dataclass(frozen=True, repr=False)

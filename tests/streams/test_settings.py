@@ -101,6 +101,21 @@ def test_sources_are_all_partitions_in_order_of_topic_and_number() -> None:
     assert [feed.operator for feed in settings.feeds] == [None, "cobalt"]
 
 
+def test_who_the_providers_are_is_known_to_feeds_in_mds_and_decides_their_hash() -> None:
+    feed = 'operator = "cobalt"\npartitions = 1'
+    text = changed(feed, f'{feed}\nformat = "mds"')
+    found = problems(text)
+    assert found == [
+        "configuration: network.feeds[1].format: is mds, whose pings name a provider id, and nobody says whose it is. "
+        'Add cobalt to network.providers, like { cobalt = "2411d395-…" }.'
+    ]
+    operators = 'operators = ["cobalt", "amber"]'
+    one = loads(text.replace(operators, f'{operators}\nproviders = {{ cobalt = "id-1", amber = "id-2" }}'))
+    assert [feed.providers for feed in one.feeds] == [(), (("id-1", "cobalt"), ("id-2", "amber"))]
+    other = loads(text.replace(operators, f'{operators}\nproviders = {{ cobalt = "id-3", amber = "id-2" }}'))
+    assert one.timeline.epochs[0].hash != other.timeline.epochs[0].hash
+
+
 def test_operators_are_sorted_and_watched_in_every_city() -> None:
     timeline = loads(SMALL).timeline
     assert timeline.operators == ("amber", "cobalt")
