@@ -21,6 +21,7 @@ COMMANDS = {
     "replay": "Write recorded pings into Kafka at any speed.",
     "simulate": "Write pings of a simulated city into Kafka or a file.",
     "backtest": "Turn recorded pings into alerts without Kafka.",
+    "policy": "Check policies, and list what is in force.",
     "alerts": "Show alerts.",
     "bridge": "Carry alerts on: POST them to a webhook.",
     "doctor": "Look for what is wrong: configuration, brokers, topics, clocks.",

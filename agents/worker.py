@@ -99,7 +99,7 @@ class Worker:
         self.city = CityStage(
             timeline=timeline,
             sources=settings.sources,
-            topics=AlertTopics(names.alerts, names.alerts_open, names.operator_topic),
+            topics=AlertTopics(names.alerts, names.alerts_open, names.alerts_shadow, names.operator_topic),
             progress_topic=names.progress,
             sink=self.outbox,
             metrics=self.metrics,

@@ -131,17 +131,21 @@ def show_ticks(bench: Bench) -> None:
         print(f"a tick with {facts:5} facts: {middle:6.2f} ms (at most {worst:6.2f}), {events / rounds:4.1f} events a tick")
 
 
-def held_bytes(thing: object) -> int:
-    """Bytes of all arrays and of the arena that hang on a thing; what else there is does not grow with the bikes."""
+def held_bytes(thing: object, seen: set[int] | None = None) -> int:
+    """Bytes of all arrays and of the arena that hang on a thing, each once; what else there is does not grow with the bikes."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return 0
+    seen.add(id(thing))
     if isinstance(thing, np.ndarray):
         return thing.nbytes
     if isinstance(thing, bytearray):
         return sys.getsizeof(thing)
     if isinstance(thing, dict):
-        return sum(map(held_bytes, thing.values()))
+        return sum(held_bytes(part, seen) for part in thing.values())
     if isinstance(thing, list | tuple):
-        return sum(map(held_bytes, thing))
-    return sum(map(held_bytes, vars(thing).values())) if hasattr(thing, "__dict__") else 0
+        return sum(held_bytes(part, seen) for part in thing)
+    return sum(held_bytes(part, seen) for part in vars(thing).values()) if hasattr(thing, "__dict__") else 0
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:

@@ -18,16 +18,18 @@ import orjson
 from geo import cells
 from geo.cells import Area
 from geo.coordinates import wgs84_to_gcj02
-from geo.params import Rule
+from geo.policy import Rule
+from geo.windows import DAY_S, DAYS, Window
 
 SCHEMA = "urban-brain/alert/1"
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
 
 RAISED, UPDATED, CLEARED = "raised", "updated", "cleared"
-OVERCROWDED, FEED_SILENT = "overcrowded", "feed_silent"
+OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
 MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
 
 BY_POLICY = "policy"  # cleared, because what was in force is not any more
+RESTOCKED = "restocked"  # cleared, because enough bikes came
 
 BUILT_IN = "built-in"
 WHOLE_CITY = "city"
@@ -39,7 +41,10 @@ _CITYS_OWN = re.compile(rb',"count_all_operators":(?:\d+|null)')
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of an episode. `body` is the city's copy; `operator_body` the operator's, None if nobody gets one."""
+    """One event of an episode. `body` is the city's copy; `operator_body` the operator's, None if nobody gets one.
+
+    shadow: of a rule that is on trial: for the city's eyes only.
+    """
 
     city: str
     operator: str
@@ -55,11 +60,15 @@ class Event:
     body: bytes
     operator_body: bytes | None
     opened_at_ms: int
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What all events of one episode share, and which of them this is."""
+    """What all events of one episode share, and which of them this is.
+
+    tells_all: the operator may know how many bikes all operators have there.
+    """
 
     city: str
     operator: str
@@ -71,15 +80,18 @@ class Heading:
     tick: int
     tick_ms: int
     sequence: int
+    shadow: bool = False
+    tells_all: bool = False
     episode_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        episode = episode_id(self.city, self.rule, self.area, self.operator, self.opened)
+        more = (DEFICIT,) if self.kind == DEFICIT else ()
+        episode = episode_id(self.city, self.rule, self.area, self.operator, self.opened, *more)
         object.__setattr__(self, "episode_id", episode)
 
     def fields(self) -> dict[str, object]:
         """The part of a body that every kind of alert has."""
-        return {
+        fields: dict[str, object] = {
             "schema": SCHEMA,
             "event_id": f"{self.episode_id}/{self.sequence}",
             "episode_id": self.episode_id,
@@ -92,6 +104,7 @@ class Heading:
             "opened_at": rfc3339(end_of(self.opened, self.tick_ms)),
             "observed_at": rfc3339(end_of(self.tick, self.tick_ms)),
         }
+        return fields | {"mode": "shadow"} if self.shadow else fields
 
     def event(self, body: bytes) -> Event:
         """The event that has this body."""
@@ -108,9 +121,15 @@ class Heading:
             area=self.area,
             rule=self.rule,
             body=body,
-            operator_body=operators_copy(body) if self.operator else None,
+            operator_body=self._operators_copy(body),
             opened_at_ms=end_of(self.opened, self.tick_ms),
+            shadow=self.shadow,
         )
+
+    def _operators_copy(self, body: bytes) -> bytes | None:
+        if not self.operator or self.shadow:
+            return None
+        return body if self.tells_all else operators_copy(body)
 
 
 class Bike(NamedTuple):
@@ -127,16 +146,18 @@ class Bike(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an event on too many bikes found at its tick."""
+    """What an event on too many bikes, or too few, found at its tick. respond_by, resolve_by: ms."""
 
     severity: str
-    maximum: int
+    limit: int
     count: int
     excess: int
     count_all_operators: int
     bikes: Sequence[Bike]
     links: dict[str, str]
     cleared_by: str | None
+    respond_by: int
+    resolve_by: int
 
 
 def end_of(tick: int, tick_ms: int) -> int:
@@ -144,9 +165,9 @@ def end_of(tick: int, tick_ms: int) -> int:
     return (tick + 1) * tick_ms
 
 
-def episode_id(city: str, rule: tuple[str, str], area: str, operator: str, opened: int) -> str:
-    """The id of the episode that opened at a tick: whoever computes it gets the same."""
-    return str(uuid5(NAMESPACE, "|".join((city, *rule, area, operator, str(opened)))))
+def episode_id(city: str, rule: tuple[str, str], area: str, operator: str, opened: int, *more: str) -> str:
+    """The id of the episode that opened at a tick: whoever computes it gets the same. more: what else tells it apart."""
+    return str(uuid5(NAMESPACE, "|".join((city, *rule, area, operator, str(opened), *more))))
 
 
 def rfc3339(time_ms: int) -> str:
@@ -178,22 +199,23 @@ def map_links(centroids: Sequence[tuple[float, float]]) -> list[dict[str, str]]:
     ]
 
 
-def overcrowded_body(heading: Heading, rule: Rule, area: Area, found: Finding) -> bytes:
-    """Too many bikes of one operator in one area."""
-    opened_ms = end_of(heading.opened, heading.tick_ms)
+def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, *, time_zone: str) -> bytes:
+    """Too many bikes of one operator in one area, or too few."""
     body = heading.fields() | {
         "severity": found.severity,
-        "rule": _rule(rule, found.maximum),
+        "rule": _rule(rule, found.limit, time_zone),
         "area": _area(area, found.bikes),
         "count": found.count,
         "excess": found.excess,
         "bikes": _bikes(found.bikes),
-        "respond_by": rfc3339(opened_ms + rule.respond_within_ms),
-        "resolve_by": rfc3339(opened_ms + rule.resolve_within_ms),
+        "respond_by": rfc3339(found.respond_by),
+        "resolve_by": rfc3339(found.resolve_by),
         "cleared_by": found.cleared_by,
         "links": found.links,
         "count_all_operators": found.count_all_operators,
     }
+    if heading.kind == DEFICIT:
+        body |= {"excess": 0, "missing": found.excess}
     return encode(body)
 
 
@@ -225,16 +247,32 @@ def feed_silent_body(heading: Heading, threshold_ms: int, cleared_by: str | None
     return encode(body)
 
 
-def _rule(rule: Rule, maximum: int) -> dict[str, object]:
-    return {
+def _rule(rule: Rule, limit: int, time_zone: str) -> dict[str, object]:
+    told: dict[str, object] = {
         "policy_id": rule.policy_id,
         "rule_id": rule.rule_id,
         "name": rule.name,
-        "threshold": maximum,
+        "threshold": limit,
         "unit": "bikes",
         "per_hectare": rule.per_hectare_text,
-        "window": None,
+        "window": None if rule.window is None else _window(rule.window, time_zone),
     }
+    return told | {"scope": "all_operators"} if rule.all_operators else told
+
+
+def _window(window: Window, time_zone: str) -> dict[str, object]:
+    """As MDS writes it: the end of the day is 23:59:59."""
+    end_s = min(window.end_s, DAY_S - 1)
+    return {
+        "days": [DAYS[day] for day in window.days],
+        "start_time": _clock(window.start_s),
+        "end_time": _clock(end_s),
+        "time_zone": time_zone,
+    }
+
+
+def _clock(seconds: int) -> str:
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 
 def _area(area: Area, bikes: Sequence[Bike]) -> dict[str, object]:

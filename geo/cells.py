@@ -20,13 +20,13 @@ HOT_SPOT_RESOLUTION = 10
 class Area:
     """What a rule is judged on, as an alert prints it. Positions are (lat, lng) in degrees, rounded to 7 decimals.
 
-    The rule's areas are cells today; a zone would be another `kind` with a name and its own outline.
+    kind: cell, zone, or city. A zone has a name and an outline of its own, which may be too long to be printed.
     """
 
     id: str
     kind: str
     centroid: tuple[float, float]
-    boundary: tuple[tuple[float, float], ...]
+    boundary: tuple[tuple[float, float], ...] | None
     area_e4: int  # 1e-4 ha
     h3: str | None = None
     resolution: int | None = None

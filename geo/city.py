@@ -19,10 +19,11 @@ from geo.episodes import NEVER
 from geo.frame import Section
 from geo.ground import Ground, Moves
 from geo.outages import Outages, Turn
-from geo.params import City, Epoch, Rule, Timeline
+from geo.params import City, Epoch, Timeline
 from geo.roster import Told, told_by
+from geo.rulebook import Gone, Rulebook
 from geo.silence import Packed, Silence
-from geo.watch import Verdict, Watch
+from geo.watch import Watch
 
 __all__ = ["CityState", "Event"]
 
@@ -43,7 +44,7 @@ class CityState:
         self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
         self.silence = Silence(operators, timeline.tick_ms, 0)
         self.ground = Ground(operators)
-        self.watches: list[Watch] = []  # of the rules in force, in their order
+        self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
         self.outages = Outages()
         self._desk = Desk(name, timeline)
 
@@ -77,9 +78,14 @@ class CityState:
         """(cell, operator, bikes) of all that are not empty. Resolution 9 and those of the rules in force are counted."""
         if table := self.ground.tables.get(resolution):
             occupied = np.flatnonzero(table.count[: table.size])
-            columns = (column[occupied].tolist() for column in (table.cells, table.operators, table.count))
+            columns = (column[occupied].tolist() for column in (table.codes, table.operators, table.count))
             for cell, operator, count in zip(*columns, strict=True):
                 yield cell, self.timeline.operators[operator], count
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Of the rules in force, in their order."""
+        return self.rulebook.watches
 
     def pack(self) -> Packed:
         """The whole state at the end of `done`."""
@@ -96,19 +102,21 @@ class CityState:
 
     def _work(self, tick: int, sections: Sections) -> list[Event]:
         """One tick: who speaks, what is said, what expires, what is in force from now on, what is too much."""
-        moves = Moves()
+        moves, before = Moves(tick), self.city
         turned = self._turn(tick)
         released = self._watch_operators(tick) if turned else []
         fell, returned = self.silence.advance(tick, self._heard(sections))
         self.ground.apply(self._aged(told_by(sections)), moves)
         self.ground.expire(self.silence, self.epoch.bike.ttl_ms, moves)
-        gone = self._enforce(moves) if turned else []
+        gone = self._enforce(turned, moves)
         if turned or returned:
             self.ground.look_at_all(None if turned else returned, moves)
         events = self._desk.outages(self.outages.judge(Turn(fell, returned, released), self.silence))
-        judged = [(watch, watch.judge(moves, self.silence, self.allowed)) for watch in self.watches]
-        for watch, verdicts in gone + judged:
-            events += self._desk.overcrowded(watch, verdicts, self.ground.roster)
+        judged = [(watch, watch.judge(moves, self.ground, self.silence, self.allowed)) for watch in self.watches]
+        for watch, verdicts in gone:
+            events += self._desk.told(watch, verdicts, self.ground.roster, before)
+        for watch, verdicts in judged:
+            events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
         self._tidy()
         return events
 
@@ -126,10 +134,10 @@ class CityState:
 
     def _tidy(self) -> None:
         self.ground.compact_roster()
-        for resolution, counts in self.ground.tables.items():
+        for key, counts in self.ground.tables.items():
             if counts.wasted():
-                watches = [watch for watch in self.watches if watch.counts is counts]
-                renumbered = self.ground.compact_pairs(resolution, [watch.tracked() for watch in watches])
+                watches = [watch for watch in self.watches if watch.key == key]
+                renumbered = self.ground.compact_pairs(key, [watch.tracked() for watch in watches])
                 for watch in watches:
                     watch.renumber(renumbered)
 
@@ -150,6 +158,7 @@ class CityState:
         """The first tick after the last one worked at which something can happen by itself."""
         ticks = [self.silence.deadline(), self.ground.expiry.deadline(self.silence, self.epoch.bike.ttl_ms)]
         ticks += [watch.deadline() for watch in self.watches]
+        ticks.append(self.rulebook.edge)
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
 
@@ -187,18 +196,9 @@ class CityState:
         watched = [self.timeline.operators.index(name) for name in names if name in self.epoch.operators]
         return self.silence.watch(tick, watched, self.silent_after_ms())
 
-    def _enforce(self, moves: Moves) -> list[tuple[Watch, list[Verdict]]]:
+    def _enforce(self, turned: bool, moves: Moves) -> Gone:
         """Bikes of operators that are not allowed any more leave, the rules are those of now; what the old ones leave."""
-        self.ground.banish(~self.allowed, moves)
-        rules = self.city.rules if self.city else ()
-        self.ground.count_at({ALERT_RESOLUTION} | {rule.resolution for rule in rules})
-        before = {watch.rule.key: watch for watch in self.watches}
-        self.watches = [self._watch(rule, before.get(rule.key)) for rule in rules]
-        gone = [watch for watch in before.values() if watch not in self.watches]
-        return [(watch, watch.dismiss_all(self.silence.now)) for watch in gone]
-
-    def _watch(self, rule: Rule, before: Watch | None) -> Watch:
-        if before is None or before.rule.resolution != rule.resolution:
-            return Watch(rule, self.ground.tables[rule.resolution], self.timeline.tick_ms)
-        before.follow(rule)
-        return before
+        if turned:
+            self.ground.banish(~self.allowed, moves)
+            return self.rulebook.turn(self.city, moves)
+        return self.rulebook.pass_edge(self.city, moves) if moves.tick >= self.rulebook.edge else []

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from geo.counts import NOWHERE, Counts
 from geo.episodes import Episode, Phase
+from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
-from geo.roster import ROW, Roster
+from geo.roster import ROW, Key, Roster
 from geo.silence import Packed, Silence
-from geo.watch import Watch
 
 if TYPE_CHECKING:
     from geo.city import CityState
 
-_EPISODE = ("phase", "over_since", "below_since", "opened", "until", "due", "sequence", "last_event", "excess")
+_EPISODE = ("phase", "over_since", "below_since", "opened", "until", "due", "sequence", "last_event", "excess", "tells_all")
 _OUTAGE = ("operator", "opened", "threshold_ms", "sequence", "last_event")
 
 
@@ -33,14 +33,14 @@ def pack(city: CityState) -> Packed:
     _put(packed, "roster", city.ground.roster.pack())
     _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
     held = city.ground.roster.rows["held"].copy()
-    for resolution, counts in city.ground.tables.items():
-        watches = [watch for watch in city.watches if watch.counts is counts]
+    for key, counts in city.ground.tables.items():
+        watches = [watch for watch in city.watches if watch.key == key]
         keep = np.logical_or.reduce([counts.count[: counts.size] > 0, *(watch.tracked() for watch in watches)])
         new = np.full(counts.size + 1, NOWHERE, np.int32)
         new[:-1][keep] = np.arange(np.count_nonzero(keep), dtype=np.int32)
-        packed[f"counts/{resolution}/cells"] = counts.cells[: counts.size][keep]
-        packed[f"counts/{resolution}/operators"] = counts.operators[: counts.size][keep]
-        packed[f"counts/{resolution}/pairs"] = new[city.ground.roster.pairs[resolution][: len(held)][held]]
+        packed[f"{_place(key)}/codes"] = counts.codes[: counts.size][keep]
+        packed[f"{_place(key)}/operators"] = counts.operators[: counts.size][keep]
+        packed[f"{_place(key)}/pairs"] = new[city.ground.roster.pairs[key][: len(held)][held]]
         for watch in watches:
             index = city.watches.index(watch)
             _put(packed, f"watch/{index}", _pack_episodes({int(new[p]): e for p, e in watch.episodes.items()}))
@@ -52,8 +52,10 @@ def pack(city: CityState) -> Packed:
             "done": city.done,
             "begun": city.begun,
             "operators": city.timeline.operators,
-            "resolutions": list(city.ground.tables),
-            "rules": [watch.rule.key for watch in city.watches],
+            "resolutions": [key for key in city.ground.tables if isinstance(key, int)],
+            "policies": [key for key in city.ground.tables if isinstance(key, str)],
+            "kinds": [watch.measure.kind for watch in city.watches],
+            "rules": city.rulebook.named(city.city, city.silence.now) if city.begun else [],
         }
     )
     return packed
@@ -75,11 +77,12 @@ def restore(city: CityState, packed: Packed) -> None:
     city.ground.roster = Roster.restore(roster, index[_array(roster, "operators")].astype(np.int16))
     rows = city.ground.roster.rows
     city.ground.expiry.file(city.ground.roster.operators, np.arange(len(rows)), rows["spoken"])
+    city.ground.recount_fleets()
     for resolution in head["resolutions"]:
-        city.ground.tables[resolution] = _restore_counts(
-            city.ground.roster, resolution, _part(packed, f"counts/{resolution}"), index
-        )
-    _restore_watches(city, packed, [tuple(key) for key in head["rules"]])
+        city.ground.layers[resolution] = Cells(resolution)
+        city.ground.tables[resolution] = _restore_counts(city.ground.roster, resolution, packed, index)
+    counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
+    _restore_watches(city, packed, counts, head)
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
@@ -105,25 +108,31 @@ def _operators_now(city: CityState, names: list[str]) -> NDArray[np.int64]:
     return np.array([known[name] for name in names], np.int64)
 
 
-def _restore_counts(roster: Roster, resolution: int, packed: Packed, index: NDArray[np.int64]) -> Counts:
-    cells, pairs = _array(packed, "cells"), _array(packed, "pairs")
-    operators = index[_array(packed, "operators")].astype(np.int16)
-    roster.pairs[resolution] = pairs.astype(np.int32, copy=True)
-    count = np.bincount(pairs[pairs != NOWHERE], minlength=len(cells)).astype(np.int32)
-    return Counts.restore(resolution, cells, operators, count)
+def _place(key: Key) -> str:
+    """Where the counts of a layer stand: a policy may be called 9."""
+    return f"cells/{key}" if isinstance(key, int) else f"policies/{key}"
 
 
-def _restore_watches(city: CityState, packed: Packed, keys: list[tuple[str, ...]]) -> None:
-    rules = {rule.key: rule for rule in city.city.rules} if city.city else {}
-    if [*rules] != keys:
+def _restore_counts(roster: Roster, key: Key, packed: Packed, index: NDArray[np.int64]) -> Counts:
+    part = _part(packed, _place(key))
+    codes, pairs = _array(part, "codes"), _array(part, "pairs")
+    operators = index[_array(part, "operators")].astype(np.int16)
+    roster.pairs[key] = pairs.astype(np.int32, copy=True)
+    count = np.bincount(pairs[pairs != NOWHERE], minlength=len(codes)).astype(np.int32)
+    return Counts.restore(codes, operators, count)
+
+
+def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts], head: dict[str, Any]) -> None:
+    city.rulebook.restore(city.city, city.silence.now, counts)
+    named = city.rulebook.named(city.city, city.silence.now)
+    if named != head["rules"] or [watch.measure.kind for watch in city.watches] != head["kinds"]:
         raise ValueError(
-            f"the state of city {city.name} was judged by the rules {keys}, the configuration in force then names "
-            f"{[*rules]}. A version that is in force already must not be changed: add one"
+            f"the state of city {city.name} was judged by the rules {', '.join(head['rules']) or 'none'}, the configuration in "
+            f"force then has {', '.join(named) or 'none'}, or others of these names. "
+            "A version that is in force already must not be changed: add one"
         )
-    for number, rule in enumerate(rules.values()):
-        watch = Watch(rule, city.ground.tables[rule.resolution], city.timeline.tick_ms)
+    for number, watch in enumerate(city.watches):
         watch.adopt(_unpack_episodes(_part(packed, f"watch/{number}")))
-        city.watches.append(watch)
 
 
 def _pack_episodes(episodes: dict[int, Episode]) -> Packed:

@@ -54,9 +54,9 @@ def bd09_to_wgs84(lat: Degrees, lng: Degrees) -> tuple[Degrees, Degrees]:
     x, y = lng - 0.0065, lat - 0.006
     distance = np.sqrt(x * x + y * y)
     # Turned back by a small angle: cos(t - d) and sin(t - d) by the theorems of addition, without an arc tangent.
-    angle = 0.000003 * _sin_pi(x * _BAIDU_TURNS + 0.5) / _PI
-    sine, cosine = _sin_pi(angle), _sin_pi(angle + 0.5)
-    scale = (distance - 0.00002 * _sin_pi(y * _BAIDU_TURNS)) / np.where(distance == 0, 1.0, distance)
+    angle = 0.000003 * sin_pi(x * _BAIDU_TURNS + 0.5) / _PI
+    sine, cosine = sin_pi(angle), sin_pi(angle + 0.5)
+    scale = (distance - 0.00002 * sin_pi(y * _BAIDU_TURNS)) / np.where(distance == 0, 1.0, distance)
     gcj_lng, gcj_lat = scale * (x * cosine + y * sine), scale * (y * cosine - x * sine)
     return _in_china(lat, lng, *gcj02_to_wgs84(gcj_lat, gcj_lng))
 
@@ -64,19 +64,19 @@ def bd09_to_wgs84(lat: Degrees, lng: Degrees) -> tuple[Degrees, Degrees]:
 def _shift(lat: Degrees, lng: Degrees) -> tuple[Degrees, Degrees]:
     """What GCJ-02 adds to a position in WGS-84, in degrees."""
     x, y = lng - 105.0, lat - 35.0
-    common = (20.0 * _sin_pi(6.0 * x) + 20.0 * _sin_pi(2.0 * x)) * 2.0 / 3.0
+    common = (20.0 * sin_pi(6.0 * x) + 20.0 * sin_pi(2.0 * x)) * 2.0 / 3.0
     root = np.sqrt(np.abs(x))
     north = -100.0 + 2.0 * x + 3.0 * y + 0.2 * y * y + 0.1 * x * y + 0.2 * root + common
-    north += (20.0 * _sin_pi(y) + 40.0 * _sin_pi(y / 3.0)) * 2.0 / 3.0
-    north += (160.0 * _sin_pi(y / 12.0) + 320.0 * _sin_pi(y / 30.0)) * 2.0 / 3.0
+    north += (20.0 * sin_pi(y) + 40.0 * sin_pi(y / 3.0)) * 2.0 / 3.0
+    north += (160.0 * sin_pi(y / 12.0) + 320.0 * sin_pi(y / 30.0)) * 2.0 / 3.0
     east = 300.0 + x + 2.0 * y + 0.1 * x * x + 0.1 * x * y + 0.1 * root + common
-    east += (20.0 * _sin_pi(x) + 40.0 * _sin_pi(x / 3.0)) * 2.0 / 3.0
-    east += (150.0 * _sin_pi(x / 12.0) + 300.0 * _sin_pi(x / 30.0)) * 2.0 / 3.0
-    sine = _sin_pi(lat / 180.0)
+    east += (20.0 * sin_pi(x) + 40.0 * sin_pi(x / 3.0)) * 2.0 / 3.0
+    east += (150.0 * sin_pi(x / 12.0) + 300.0 * sin_pi(x / 30.0)) * 2.0 / 3.0
+    sine = sin_pi(lat / 180.0)
     magic = 1.0 - _EE * sine * sine
     root = np.sqrt(magic)
     meridian = _A * (1.0 - _EE) / (magic * root)
-    parallel = _A / root * _sin_pi(lat / 180.0 + 0.5)
+    parallel = _A / root * sin_pi(lat / 180.0 + 0.5)
     return north * 180.0 / (meridian * _PI), east * 180.0 / (np.maximum(parallel, 1.0) * _PI)
 
 
@@ -86,7 +86,7 @@ def _in_china(lat: Degrees, lng: Degrees, new_lat: Degrees, new_lng: Degrees) ->
     return np.where(inside, new_lat, lat), np.where(inside, new_lng, lng)
 
 
-def _sin_pi(x: Degrees) -> Degrees:
+def sin_pi(x: Degrees) -> Degrees:
     """sin(pi * x). The reduction to abs(x) <= 1/2 is exact."""
     turns = np.rint(x)
     x = x - turns

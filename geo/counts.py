@@ -1,4 +1,6 @@
-"""How many bikes of an operator stand in a cell, for each (cell, operator) pair that was ever occupied.
+"""How many bikes of an operator stand in an area, for each (area, operator) pair that was ever occupied.
+
+Areas are those of one layer (`geo/layers.py`), by code: H3 cells of one resolution, or what a policy's rules count in.
 
 A pair has a dense slot, so that counts, thresholds and the bikes' own pairs are plain arrays. Cost follows what changes:
 nothing here walks over all pairs but compaction and restore.
@@ -16,13 +18,13 @@ NOWHERE = -1
 
 OPERATOR_BITS = 12
 FEW_PAIRS = 4096  # are not worth a compaction
-_INDEX_BITS = np.uint64((1 << 52) - 1)  # of an H3 index, below mode and resolution
+INDEX_BITS = np.uint64((1 << 52) - 1)  # of an H3 index, below mode and resolution
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: Fibonacci hashing
 
 
-def key_of(cells: NDArray[np.int64], operators: NDArray[np.integer]) -> NDArray[np.uint64]:
-    """One word for a cell of one known resolution and an operator index below 4096: uint64 (n,)."""
-    index = cells.view(np.uint64) & _INDEX_BITS
+def key_of(codes: NDArray[np.int64], operators: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """One word for an area (a cell of one known resolution, or a code below 2**52) and an operator below 4096: uint64 (n,)."""
+    index = codes.view(np.uint64) & INDEX_BITS
     return index << np.uint64(OPERATOR_BITS) | operators.astype(np.uint64)
 
 
@@ -90,16 +92,15 @@ class KeyTable:
 
 
 class Counts:
-    """Standing bikes per (cell, operator) of one resolution.
+    """Standing bikes per (area, operator) of one layer.
 
-    cells      int64 (capacity,)  H3 index of each pair; `size` of them are in use
+    codes      int64 (capacity,)  area of each pair; `size` of them are in use
     operators  int16 (capacity,)  index into Timeline.operators
     count      int32 (capacity,)
     """
 
-    def __init__(self, resolution: int) -> None:
-        self.resolution = resolution
-        self.cells = np.zeros(64, np.int64)
+    def __init__(self) -> None:
+        self.codes = np.zeros(64, np.int64)
         self.operators = np.zeros(64, np.int16)
         self.count = np.zeros(64, np.int32)
         self._table = KeyTable()
@@ -109,23 +110,23 @@ class Counts:
     def size(self) -> int:
         return self._table.size
 
-    def pairs(self, cells: NDArray[np.int64], operators: NDArray[np.int16]) -> Slots:
+    def pairs(self, codes: NDArray[np.int64], operators: NDArray[np.int16]) -> Slots:
         """Slots int32 (n,) of n pairs; those that are new get one."""
-        keys = key_of(cells, operators)
+        keys = key_of(codes, operators)
         slots = self._table.lookup(keys)
         missing = np.flatnonzero(slots < 0)
         if len(missing):
             new, first, inverse = np.unique(keys[missing], return_index=True, return_inverse=True)
             given = self._table.insert(new)
             self._fit()
-            self.cells[given] = cells[missing][first]
+            self.codes[given] = codes[missing][first]
             self.operators[given] = operators[missing][first]
             slots[missing] = given[inverse]
         return slots
 
-    def find(self, cells: NDArray[np.int64], operators: NDArray[np.int16]) -> Slots:
+    def find(self, codes: NDArray[np.int64], operators: NDArray[np.int16]) -> Slots:
         """Slots int32 (n,) of n pairs; -1 for those that never were."""
-        return self._table.lookup(key_of(cells, operators))
+        return self._table.lookup(key_of(codes, operators))
 
     def change(self, left: Slots, entered: Slots) -> Slots:
         """Count bikes out of pairs and into others (a slot may stand there many times); the pairs touched, once each."""
@@ -135,12 +136,11 @@ class Counts:
         self.count[slots] += change.astype(np.int32)
         return slots
 
-    def everywhere(self, cells: NDArray[np.int64], operators: int) -> NDArray[np.int64]:
-        """Bikes of all operators (0 to operators - 1) in n cells: int64 (n,)."""
-        everyone = np.tile(np.arange(operators, dtype=np.int16), len(cells))
-        slots = self.find(np.repeat(cells, operators), everyone)
-        counts = np.where(slots >= 0, self.count[slots], 0).reshape(len(cells), operators)
-        return np.asarray(counts.sum(axis=1), np.int64)
+    def by_operator(self, codes: NDArray[np.int64], operators: int) -> NDArray[np.int64]:
+        """Bikes of each operator (0 to operators - 1) in n areas: int64 (n, operators)."""
+        everyone = np.tile(np.arange(operators, dtype=np.int16), len(codes))
+        slots = self.find(np.repeat(codes, operators), everyone)
+        return np.asarray(np.where(slots >= 0, self.count[slots], 0).reshape(len(codes), operators), np.int64)
 
     def wasted(self) -> bool:
         """Whether most pairs stand empty, so that compaction pays. Looks only when a quarter more than last time exist."""
@@ -157,21 +157,21 @@ class Counts:
         old = np.flatnonzero(keep)
         renumbered = np.full(self.size + 1, NOWHERE, np.int32)
         renumbered[old] = np.arange(len(old), dtype=np.int32)
-        self.cells, self.operators, self.count = self.cells[old], self.operators[old], self.count[old]
-        self._table = KeyTable(key_of(self.cells, self.operators))
+        self.codes, self.operators, self.count = self.codes[old], self.operators[old], self.count[old]
+        self._table = KeyTable(key_of(self.codes, self.operators))
         return renumbered
 
     @classmethod
-    def restore(cls, resolution: int, cells: NDArray[np.int64], operators: NDArray[np.int16], count: Slots) -> Counts:
+    def restore(cls, codes: NDArray[np.int64], operators: NDArray[np.int16], count: Slots) -> Counts:
         """Counts of these pairs, their slots in the order given."""
-        self = cls(resolution)
-        self.cells, self.operators, self.count = cells.copy(), operators.copy(), count.copy()
-        self._table = KeyTable(key_of(self.cells, self.operators))
+        self = cls()
+        self.codes, self.operators, self.count = codes.copy(), operators.copy(), count.copy()
+        self._table = KeyTable(key_of(self.codes, self.operators))
         return self
 
     def _fit(self) -> None:
         if self.size > len(self.count):
             more = self.size // 2 + self.size - len(self.count)
-            self.cells = np.concatenate((self.cells, np.zeros(more, np.int64)))
+            self.codes = np.concatenate((self.codes, np.zeros(more, np.int64)))
             self.operators = np.concatenate((self.operators, np.zeros(more, np.int16)))
             self.count = np.concatenate((self.count, np.zeros(more, np.int32)))

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from geo.alert import (
     BUILT_IN,
     CLEARED,
+    DEFICIT,
     FEED_SILENT,
-    OVERCROWDED,
     RAISED,
     UPDATED,
     WHOLE_CITY,
+    Bike,
     Event,
     Finding,
     Heading,
+    count_body,
+    end_of,
     feed_silent_body,
     map_links,
-    overcrowded_body,
 )
-from geo.cells import Area, cell_area, name_of
+from geo.cells import Area, cell_area
 from geo.episodes import Episode
+from geo.layers import Layer
 from geo.outages import ALL_OPERATORS, Outage, Outages, OutageVerdict
-from geo.params import Timeline
+from geo.params import City, Timeline
 from geo.roster import Roster
 from geo.watch import Verdict, Watch
 
@@ -32,6 +37,9 @@ Links = dict[str, str]
 
 MANY_PLACES = 10_000
 
+FEWEST_TOLD_ALL = 3
+"""Operators present at which each may know the count of all: of two, one could tell the other's."""
+
 
 class Desk:
     """Writes the events of one city."""
@@ -40,7 +48,7 @@ class Desk:
         self._city = city
         self._tick_ms = timeline.tick_ms
         self._operators = timeline.operators
-        self._places: dict[int, tuple[Area, Links]] = {}  # of cells told of lately; their outlines are dear
+        self._places: dict[int, tuple[Area, Links]] = {}  # cells told of lately; their outlines are dear
 
     def outages(self, verdicts: Sequence[OutageVerdict]) -> list[Event]:
         """Events on silence, in the order of the verdicts."""
@@ -51,33 +59,45 @@ class Desk:
             events.append(heading.event(outage.body))
         return events
 
-    def overcrowded(self, watch: Watch, verdicts: Sequence[Verdict], roster: Roster) -> list[Event]:
-        """Events of one rule, in the order of the verdicts."""
+    def told(self, watch: Watch, verdicts: Sequence[Verdict], roster: Roster, city: City | None) -> list[Event]:
+        """Events of one watch, in the order of the verdicts. city: as the rules know it."""
         if not verdicts:
             return []
-        cap, resolution = watch.rule.bikes_cap, watch.rule.resolution
-        wanted = {verdict.pair: min(verdict.excess, cap) for verdict in verdicts if min(verdict.excess, cap) > 0}
-        listed = roster.listing(resolution, wanted) if wanted else {}
-        cells = watch.counts.cells[[verdict.pair for verdict in verdicts]]
-        everywhere = watch.counts.everywhere(cells, len(self._operators)).tolist()
-        places = self._places_of(cells.tolist())
+        listed = self._listed(watch, verdicts, roster)
+        codes = watch.counts.codes[[verdict.pair for verdict in verdicts]]
+        places = self._places_of(watch.layer, codes.tolist())
+        crowds = watch.counts.by_operator(codes, len(self._operators))
         events = []
-        for verdict, (area, links), everyone in zip(verdicts, places, everywhere, strict=True):
-            heading = self._of_episode(watch, verdict.pair, verdict.episode, verdict.state)
+        for verdict, (area, links), crowd in zip(verdicts, places, crowds, strict=True):
+            episode, rule = verdict.episode, watch.rule_of(verdict.pair)
+            episode.tells_all = bool(rule.all_operators and np.count_nonzero(crowd) >= FEWEST_TOLD_ALL)
+            heading = self._of_episode(watch, verdict.pair, episode, verdict.state)
+            opened_ms = end_of(episode.opened, self._tick_ms)
+            respond_by, resolve_by = rule.deadlines(opened_ms, opened_ms - self._tick_ms, city.offsets if city else ())
             found = Finding(
-                severity=verdict.episode.severity,
-                maximum=verdict.maximum,
+                severity=episode.severity,
+                limit=verdict.limit,
                 count=verdict.count,
                 excess=verdict.excess,
-                count_all_operators=everyone,
+                count_all_operators=int(crowd.sum()),
                 bikes=listed.get(verdict.pair, ()),
                 links=links,
                 cleared_by=verdict.cleared_by,
+                respond_by=respond_by,
+                resolve_by=resolve_by,
             )
-            body = overcrowded_body(heading, watch.rule, area, found)
+            body = count_body(heading, rule, area, found, time_zone=city.time_zone if city else "")
             verdict.episode.body = b"" if verdict.state == CLEARED else body
             events.append(heading.event(body))
         return events
+
+    def _listed(self, watch: Watch, verdicts: Sequence[Verdict], roster: Roster) -> dict[int, list[Bike]]:
+        """The bikes that too many there are of, by pair."""
+        if watch.measure.kind == DEFICIT:
+            return {}
+        caps = ((verdict.pair, min(verdict.excess, watch.rule_of(verdict.pair).bikes_cap)) for verdict in verdicts)
+        wanted = {pair: cap for pair, cap in caps if cap > 0}
+        return roster.listing(watch.key, wanted) if wanted else {}
 
     def newest(self, outages: Outages, watches: Sequence[Watch]) -> Iterator[Event]:
         """The newest event of each open episode."""
@@ -89,15 +109,18 @@ class Desk:
                 state = RAISED if episode.sequence == 1 else UPDATED
                 yield self._of_episode(watch, pair, episode, state).event(episode.body)
 
-    def _places_of(self, cells: list[int]) -> list[tuple[Area, Links]]:
-        """Outline and map links of cells; those not told of lately are computed at one go."""
-        new = [cell_area(cell) for cell in set(cells) - self._places.keys()]
+    def _places_of(self, layer: Layer, codes: list[int]) -> list[tuple[Area, Links]]:
+        """Outline and map links of areas; those of cells not told of lately are computed at one go, zones remember theirs."""
+        cells = [layer.cell_of(code) for code in codes]
+        new = {cell for cell in cells if cell is not None} - self._places.keys()
         if len(new) + len(self._places) > MANY_PLACES:
             self._places.clear()
-            new = [cell_area(cell) for cell in set(cells)]
-        links = map_links([area.centroid for area in new]) if new else []
-        self._places.update((int(area.id, 16), place) for area, place in zip(new, zip(new, links, strict=True), strict=True))
-        return [self._places[cell] for cell in cells]
+            new = {cell for cell in cells if cell is not None}
+        outlines = [cell_area(cell) for cell in new]
+        self._places.update(zip(new, zip(outlines, _links(outlines), strict=True), strict=True))
+        zones = [layer.area(code) for code, cell in zip(codes, cells, strict=True) if cell is None]
+        told = iter(zip(zones, _links(zones), strict=True))
+        return [self._places[cell] if cell is not None else next(told) for cell in cells]
 
     def _of_outage(self, outage: Outage, state: str) -> Heading:
         return Heading(
@@ -114,15 +137,22 @@ class Desk:
         )
 
     def _of_episode(self, watch: Watch, pair: int, episode: Episode, state: str) -> Heading:
+        rule = watch.rule_of(pair)
         return Heading(
             city=self._city,
             operator=self._operators[int(watch.counts.operators[pair])],
-            kind=OVERCROWDED,
+            kind=watch.measure.kind,
             state=state,
-            area=name_of(int(watch.counts.cells[pair])),
-            rule=watch.rule.key,
+            area=watch.layer.name_of(int(watch.counts.codes[pair])),
+            rule=rule.key,
             opened=episode.opened,
             tick=episode.last_event,
             tick_ms=self._tick_ms,
             sequence=episode.sequence,
+            shadow=rule.shadow,
+            tells_all=episode.tells_all,
         )
+
+
+def _links(areas: Sequence[Area]) -> list[Links]:
+    return map_links([area.centroid for area in areas]) if areas else []

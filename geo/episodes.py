@@ -1,4 +1,4 @@
-"""The life of an alert on one (rule, cell, operator). docs/semantics.md, section 6.
+"""The life of an alert on one (rule, area, operator). docs/semantics.md, section 6.
 
     IDLE --over--> PENDING --over for `for_ms`--> OPEN --below clear for `keep_firing_for_ms`--> COOLDOWN --until--> IDLE
          <--not over--              raised           updated                       cleared
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from geo.alert import CLEARED, RAISED, UPDATED, severity_of
+from geo.alert import CLEARED, RAISED, UPDATED
 from geo.ground import CAUSES
-from geo.params import Rule
+from geo.policy import Rule
 
 NEVER = 2**62
 NOT_BELOW = -(2**62)
@@ -27,44 +27,24 @@ class Phase(IntEnum):
     COOLDOWN = 3
 
 
-class Limits(NamedTuple):
-    """A rule's numbers for one cell: more than `maximum` is too many, fewer than `clear` is all clear."""
+class Reading(NamedTuple):
+    """How a rule finds an area for one operator. What is too many of a maximum is too few of a minimum."""
 
-    maximum: int
-    clear: int
-    target: int
-
-    @classmethod
-    def of(cls, rule: Rule, maximum: int) -> Limits:
-        clear, target = rule.clear_ratio, rule.target_ratio
-        return cls(
-            maximum=maximum,
-            # an empty cell is below every rule, else a maximum of 0 could never clear
-            clear=max(1, -(-maximum * clear.numerator // clear.denominator)),
-            target=maximum * target.numerator // target.denominator,
-        )
+    limit: int  # the greatest (of a minimum: the least) allowed number
+    bikes: int  # of the operator, that count
+    over: bool  # out of bounds
+    below: bool  # all clear
+    excess: int  # bikes too many, or too few
+    severity: str
 
 
 class Moment(NamedTuple):
-    """A tick, and how it finds the cell."""
+    """A tick, and how it finds the area."""
 
     tick: int
     tick_ms: int
     spoken: int
-    bikes: int
-    limits: Limits
-
-    @property
-    def over(self) -> bool:
-        return self.bikes > self.limits.maximum
-
-    @property
-    def below(self) -> bool:
-        return self.bikes < self.limits.clear
-
-    @property
-    def excess(self) -> int:
-        return max(0, self.bikes - self.limits.target)
+    found: Reading
 
     def after(self, duration_ms: int) -> int:
         """The first tick by which so much time has passed."""
@@ -86,6 +66,7 @@ class Episode:
     last_event: int = 0
     excess: int = 0
     severity: str = ""
+    tells_all: bool = False  # its operator was told the count of all operators
     body: bytes = b""
 
     def judge(self, rule: Rule, now: Moment) -> str | None:
@@ -101,7 +82,7 @@ class Episode:
         if state is not None:
             self.tell(now.tick)
         if state in (RAISED, UPDATED):
-            self.excess, self.severity = now.excess, severity_of(now.bikes, now.limits.maximum)
+            self.excess, self.severity = now.found.excess, now.found.severity
         return state
 
     def next(self, rule: Rule, now: Moment) -> int:
@@ -115,9 +96,9 @@ class Episode:
         due = NEVER
         if self.below_since != NOT_BELOW:
             due = now.after(self.below_since + rule.keep_firing_for_ms - now.spoken)
-        elif now.below:  # only in the tick of opening, which looks no further
+        elif now.found.below:  # only in the tick of opening, which looks no further
             due = now.tick + 1
-        if _differs(self.excess, now.excess):
+        if _differs(self.excess, now.found.excess):
             waited_ms = (now.tick - self.last_event) * now.tick_ms
             due = min(due, max(now.after(rule.update_interval_ms - waited_ms), now.tick + 1))
         return due
@@ -132,7 +113,7 @@ class Episode:
         return CAUSES[self.left.index(max(self.left))]
 
     def _before_opening(self, rule: Rule, now: Moment) -> str | None:
-        if not now.over:
+        if not now.found.over:
             self.phase = Phase.IDLE
             return None
         if self.phase is Phase.IDLE:
@@ -144,7 +125,7 @@ class Episode:
         return RAISED
 
     def _while_open(self, rule: Rule, now: Moment) -> str | None:
-        if not now.below:
+        if not now.found.below:
             self.below_since = NOT_BELOW
         elif self.below_since == NOT_BELOW:
             self.below_since = now.spoken
@@ -152,7 +133,7 @@ class Episode:
             self.phase, self.until = Phase.COOLDOWN, now.after(rule.cooldown_ms)
             return CLEARED
         waited_ms = (now.tick - self.last_event) * now.tick_ms
-        return UPDATED if waited_ms >= rule.update_interval_ms and _differs(self.excess, now.excess) else None
+        return UPDATED if waited_ms >= rule.update_interval_ms and _differs(self.excess, now.found.excess) else None
 
 
 def _differs(sent: int, excess: int) -> bool:

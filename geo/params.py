@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass, field
-from fractions import Fraction
 
-SEMANTICS = 1
+from geo.policy import Boundary, Geography, Policy, Rule
+from geo.windows import Offsets
+
+__all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Rule", "Timeline"]
+
+SEMANTICS = 2
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
 
 
@@ -25,44 +29,28 @@ class BikeParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """At most `per_hectare` bikes of each operator in each cell. Durations are stream time, ratios exact rationals."""
-
-    policy_id: str
-    rule_id: str
-    name: str
-    per_hectare: Fraction
-    per_hectare_text: str  # as configured; printed in alerts
-    resolution: int = 9
-    clear_ratio: Fraction = Fraction(8, 10)
-    target_ratio: Fraction = Fraction(6, 10)
-    for_ms: int = 60_000
-    keep_firing_for_ms: int = 300_000
-    cooldown_ms: int = 600_000
-    update_interval_ms: int = 60_000
-    respond_within_ms: int = 900_000
-    resolve_within_ms: int = 3_600_000
-    bikes_cap: int = 100
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return (self.policy_id, self.rule_id)
-
-
-@dataclass(frozen=True, slots=True)
 class City:
     """A city as one epoch knows it.
 
     `boundary` is a tuple of polygons, each a tuple of rings (outer first), each a tuple of (lat_e7, lng_e7), not closed.
-    `operators` are those whose silence is watched here.
+    `operators` are those whose silence is watched here. `rules` stand by themselves; `policies` are those that may ever be
+    in force, and `geographies` those that their rules name, by id. `offsets` are local time; empty: UTC.
     """
 
     name: str
     partition: int  # of city.facts and of every output topic
     time_zone: str
-    boundary: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
+    boundary: Boundary
     rules: tuple[Rule, ...]
     operators: tuple[str, ...]
+    policies: tuple[Policy, ...] = ()
+    geographies: tuple[Geography, ...] = ()
+    offsets: Offsets = ()
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """Those that stand by themselves, and those of policies."""
+        return self.rules + tuple(rule for policy in self.policies for rule in policy.rules)
 
 
 @dataclass(frozen=True, slots=True)

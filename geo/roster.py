@@ -1,4 +1,4 @@
-"""Who stands where: the newest that a city was told of each bike, one row of 40 bytes each, and its pair per resolution.
+"""Who stands where: the newest that a city was told of each bike, one row of 40 bytes each, and its pair per layer.
 
 A bike's slot is its number in all arrays. One that expires keeps its slot, empty, until a quarter of all are: then the
 rest moves together. A bike that stands nowhere has a row as well, so that an older fact that comes late cannot revive it.
@@ -23,6 +23,9 @@ from geo.states import NO_VEHICLE, NON_OPERATIONAL, RESERVED, STATES, VEHICLES
 
 Slots = NDArray[np.int64]
 Rows = NDArray[np.void]
+Key = int | str
+"""Of a layer: a resolution for its cells, or the id of a policy."""
+
 Packed = dict[str, NDArray[Any] | bytes]
 
 ROW = np.dtype(
@@ -71,6 +74,11 @@ class Change:
     before: Rows
     after: Rows
 
+    def restated(self) -> NDArray[np.bool_]:
+        """Which of them have another state or type than they had: bool (n,)."""
+        before, after = self.before, self.after
+        return np.asarray((before["state"] != after["state"]) | (before["vehicle"] != after["vehicle"]))
+
     def resettled(self) -> NDArray[np.bool_]:
         """Which of them stand at a position at which they did not stand before: bool (n,)."""
         before, after = self.before, self.after
@@ -95,13 +103,13 @@ def told_by(sections: Sequence[tuple[int, Section]]) -> Told:
 
 
 class Roster:
-    """Rows by bike. pairs: by resolution, int32 (capacity,): the pair in which it stands, or NOWHERE."""
+    """Rows by bike. pairs: by layer, int32 (capacity,): the pair in which it counts, or NOWHERE."""
 
     def __init__(self) -> None:
         self._ids = IdTable()
         self._words = np.zeros((0, _WORDS), np.int64)
         self._empty = 0  # slots below len(self._ids)
-        self.pairs: dict[int, Pairs] = {}
+        self.pairs: dict[Key, Pairs] = {}
 
     def __len__(self) -> int:
         """Bikes held, wherever they stand."""
@@ -146,10 +154,10 @@ class Roster:
         self._empty -= int(np.count_nonzero(~before["held"]))
         return Change(slots, told.operator, told.rode, before, after)
 
-    def place(self, resolution: int, slots: Slots, pairs: Pairs) -> None:
-        """These bikes stand in these pairs of a resolution, int32 (n,), all others nowhere."""
-        self.pairs[resolution] = np.full(len(self._words), NOWHERE, np.int32)
-        self.pairs[resolution][slots] = pairs
+    def place(self, key: Key, slots: Slots, pairs: Pairs) -> None:
+        """These bikes count in these pairs of a layer, int32 (n,), all others nowhere."""
+        self.pairs[key] = np.full(len(self._words), NOWHERE, np.int32)
+        self.pairs[key][slots] = pairs
 
     def remove(self, slots: Slots) -> None:
         """These bikes are not held any more."""
@@ -170,21 +178,21 @@ class Roster:
         new = np.where(held, np.cumsum(held) - 1, -1).astype(np.int32)
         old = np.flatnonzero(held)
         self._words = self._words[old]
-        self.pairs = {resolution: pairs[old] for resolution, pairs in self.pairs.items()}
+        self.pairs = {key: pairs[old] for key, pairs in self.pairs.items()}
         self._ids.keep(held)
         self._empty = 0
         return new
 
-    def listing(self, resolution: int, wanted: dict[int, int]) -> dict[int, list[Bike]]:
+    def listing(self, key: Key, wanted: dict[int, int]) -> dict[int, list[Bike]]:
         """By pair, the first bikes to move, at most as many as wanted of each: broken ones, then longest idle, then by id.
 
         Reserved ones are somebody's and stay. One pass over the roster, however many pairs are asked for.
         """
-        slots = self._standing_in(resolution, np.array(list(wanted), np.int32))
+        slots = self._standing_in(key, np.array(list(wanted), np.int32))
         rows = self.take(slots)
         free = rows["state"] != RESERVED
         slots, rows = slots[free], rows[free]
-        pairs, broken = self.pairs[resolution][slots], rows["state"] == NON_OPERATIONAL
+        pairs, broken = self.pairs[key][slots], rows["state"] == NON_OPERATIONAL
         order = np.lexsort((rows["since"], ~broken, pairs))
         slots, rows, pairs, broken = slots[order], rows[order], pairs[order], broken[order]
         listed = {}
@@ -218,8 +226,8 @@ class Roster:
         roster._words = words.reshape(-1, _WORDS).astype(np.int64, copy=True)
         return roster
 
-    def _standing_in(self, resolution: int, pairs: Pairs) -> Slots:
-        where = self.pairs[resolution]
+    def _standing_in(self, key: Key, pairs: Pairs) -> Slots:
+        where = self.pairs[key]
         if not len(pairs):
             return np.zeros(0, np.int64)
         if len(pairs) < 4:  # cheaper than looking every bike's pair up
@@ -242,8 +250,8 @@ class Roster:
         if n > len(self._words):
             more = n + n // 4 + 1024 - len(self._words)
             self._words = np.concatenate((self._words, np.zeros((more, _WORDS), np.int64)))
-            for resolution, pairs in self.pairs.items():
-                self.pairs[resolution] = np.concatenate((pairs, np.full(more, NOWHERE, np.int32)))
+            for key, pairs in self.pairs.items():
+                self.pairs[key] = np.concatenate((pairs, np.full(more, NOWHERE, np.int32)))
 
 
 def _newest(slots: Slots, rows: Rows) -> NDArray[np.intp]:

@@ -1,13 +1,13 @@
-"""One rule over all cells of a city: which of them to judge at a tick, without looking at those that nothing happened to.
+"""Rules over all areas of a layer: which of them to judge at a tick, without looking at those that nothing happened to.
 
-Every (rule, cell, operator) is judged at every tick at which its operator speaks, says the rule. Judging one at which
+Every (rule, area, operator) is judged at every tick at which its operator speaks, says the rule. Judging one at which
 nothing changed and nothing is due changes nothing; so only those are judged whose count changed, whose deadline has come,
 or whose operator is back. To judge too many is never wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from itertools import repeat
@@ -15,12 +15,14 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.alert import BY_POLICY, CLEARED
-from geo.cells import area_e4, least_area_e4
+from geo.alert import BY_POLICY, CLEARED, DEFICIT, RESTOCKED
 from geo.counts import Counts, Slots
-from geo.episodes import NEVER, Episode, Limits, Moment, Phase
-from geo.ground import Moves
-from geo.params import Rule
+from geo.episodes import NEVER, Episode, Moment, Phase
+from geo.ground import Ground, Moves
+from geo.layers import Layer
+from geo.measures import Measure
+from geo.policy import Rule
+from geo.roster import Key
 from geo.silence import Silence
 
 
@@ -31,33 +33,45 @@ class Verdict:
     episode: Episode
     pair: int
     state: str
-    maximum: int
+    limit: int
     count: int
     excess: int
     cleared_by: str | None
 
 
 class Watch:
-    """One rule over the pairs of its resolution.
+    """What one measure finds in the pairs of a layer, over time.
 
     episodes   those that are not idle, by pair
     _tracked   bool (capacity,)   pairs that have one
-    _maximum   int64 (capacity,)  of each pair; -1: not computed yet, as hardly any pair ever comes near it
     """
 
-    def __init__(self, rule: Rule, counts: Counts, tick_ms: int) -> None:
-        self.counts = counts
+    def __init__(self, key: Key, measure: Measure, tick_ms: int) -> None:
+        self.key = key
+        self.measure = measure
         self.episodes: dict[int, Episode] = {}
         self._tick_ms = tick_ms
         self._tracked = np.zeros(0, np.bool_)
         self._deadlines: list[tuple[int, int]] = []  # heap of (tick, pair); one that its episode does not know is void
-        self.follow(rule)
 
-    def follow(self, rule: Rule) -> None:
-        """Judge by this rule from now on; it has the resolution of the one before."""
-        self.rule = rule
-        self._maximum = np.zeros(0, np.int64)
-        self._harmless = self._maximum_of(least_area_e4(rule.resolution))
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(self.measure.rules)
+
+    @property
+    def layer(self) -> Layer:
+        return self.measure.layer
+
+    @property
+    def counts(self) -> Counts:
+        return self.measure.counts
+
+    def rule_of(self, pair: int) -> Rule:
+        return self.measure.rule_of(pair)
+
+    def follow(self, measure: Measure) -> None:
+        """Judge by this measure of the same layer from now on."""
+        self.measure = measure
 
     def deadline(self) -> int | None:
         """The first tick at which something is to be judged even if nothing happens."""
@@ -66,28 +80,32 @@ class Watch:
             heappop(heap)
         return heap[0][0] if heap else None
 
-    def judge(self, moves: Moves, silence: Silence, allowed: NDArray[np.bool_]) -> list[Verdict]:
-        """Judge what moved, and all that is due at `silence.now`; in (cell, operator) order.
+    def judge(self, moves: Moves, ground: Ground, silence: Silence, allowed: NDArray[np.bool_]) -> list[Verdict]:
+        """Judge what moved, and all that is due at `silence.now`; in (area, operator) order.
 
         allowed: bool (operators,). Whatever is open of others is cleared by policy.
         """
         self._fit()
-        for gone, causes in moves.departed.get(self.rule.resolution, ()):
-            self._tally(gone, causes)
-        pairs, due = moves.to_judge(self.rule.resolution), self._pop_due(silence.now)
-        if due:
-            pairs = np.union1d(pairs, np.array(due, np.int32))
-        pairs = pairs[self._over(pairs) | self._tracked[pairs]]
+        self.tally(moves)
+        pairs = self._to_judge(moves, ground, silence.now)
         operators = self.counts.operators[pairs]
         judged = allowed[operators] & ~silence.silent[operators]
         spoken = silence.spoken[operators[judged]].tolist()
-        verdicts = [self._dismiss(pair, silence.now) for pair in pairs[~allowed[operators]].tolist()]
+        verdicts = [self._dismiss(pair, silence.now) for pair in pairs[~allowed[operators]].tolist() if pair in self.episodes]
         verdicts += map(self._judge, pairs[judged].tolist(), repeat(silence.now), spoken)
         return self._in_order(verdicts)
 
-    def dismiss_all(self, tick: int) -> list[Verdict]:
-        """The rule is gone: what is open is cleared by policy, in order; all else is forgotten."""
-        return self._in_order([self._dismiss(pair, tick) for pair in list(self.episodes)])
+    def tally(self, moves: Moves) -> None:
+        """Note why bikes left the areas of episodes."""
+        self._fit()
+        for gone, causes in moves.departed.get(self.key, ()):
+            tracked = np.flatnonzero(self._tracked[gone])
+            for pair, cause in zip(gone[tracked].tolist(), causes[tracked].tolist(), strict=True):
+                self.episodes[pair].left[cause] += 1
+
+    def dismiss(self, tick: int, but: Collection[int] = ()) -> list[Verdict]:
+        """The rules are gone, but for those of some pairs: what is open is cleared by policy, in order, all else forgotten."""
+        return self._in_order([self._dismiss(pair, tick) for pair in list(self.episodes) if pair not in but])
 
     def open_pairs(self) -> list[int]:
         """Pairs that have an open episode."""
@@ -96,33 +114,45 @@ class Watch:
     def tracked(self) -> NDArray[np.bool_]:
         """Pairs that must keep their slot: bool (counts.size,)."""
         self._fit()
+        if self.measure.kind == DEFICIT:  # where nothing is, it is missing
+            return np.ones(self.counts.size, np.bool_)
         return self._tracked[: self.counts.size]
 
     def renumber(self, new: Slots) -> None:
         """The counts were compacted: int32, the new slot of each old one."""
+        self.measure.forget()
         self.adopt({int(new[pair]): episode for pair, episode in self.episodes.items()})
 
     def adopt(self, episodes: dict[int, Episode]) -> None:
         """Go on with these episodes, by pair."""
         self.episodes = episodes
-        self._tracked, self._maximum = np.zeros(0, np.bool_), np.zeros(0, np.int64)
+        self._tracked = np.zeros(0, np.bool_)
         self._fit()
         self._tracked[list(episodes)] = True
         self._deadlines = [(episode.due, pair) for pair, episode in episodes.items() if episode.due != NEVER]
         heapify(self._deadlines)
 
+    def _to_judge(self, moves: Moves, ground: Ground, tick: int) -> Slots:
+        pairs, due = moves.to_judge(self.key), self._pop_due(tick)
+        shares = self.measure.refresh(ground.fleets)
+        if due or len(shares):
+            pairs = np.union1d(pairs, np.concatenate((np.array(due, np.int32), shares)))
+        pairs = self.measure.related(pairs)
+        return pairs[self.measure.suspects(pairs) | self._tracked[pairs]]
+
     def _judge(self, pair: int, tick: int, spoken: int) -> Verdict | None:
-        count, maximum = int(self.counts.count[pair]), self._maximum_at(pair)
-        now = Moment(tick, self._tick_ms, spoken, count, Limits.of(self.rule, maximum))
+        found, rule = self.measure.reading(pair), self.rule_of(pair)
+        now = Moment(tick, self._tick_ms, spoken, found)
         episode = self.episodes.get(pair) or Episode()
-        state = episode.judge(self.rule, now)
+        state = episode.judge(rule, now)
         self._keep(pair, episode)
-        self._arm(pair, episode, episode.next(self.rule, now), tick)
+        self._arm(pair, episode, episode.next(rule, now), tick)
         if state is None:
             return None
         if state == CLEARED:
-            return Verdict(episode, pair, state, maximum, count, excess=0, cleared_by=episode.cleared_by())
-        return Verdict(episode, pair, state, maximum, count, excess=episode.excess, cleared_by=None)
+            cause = RESTOCKED if self.measure.kind == DEFICIT else episode.cleared_by()
+            return Verdict(episode, pair, state, found.limit, found.bikes, excess=0, cleared_by=cause)
+        return Verdict(episode, pair, state, found.limit, found.bikes, excess=episode.excess, cleared_by=None)
 
     def _dismiss(self, pair: int, tick: int) -> Verdict | None:
         episode = self.episodes.pop(pair)
@@ -130,13 +160,8 @@ class Watch:
         if episode.phase is not Phase.OPEN:
             return None
         episode.tell(tick)
-        count = int(self.counts.count[pair])
-        return Verdict(episode, pair, CLEARED, self._maximum_at(pair), count, excess=0, cleared_by=BY_POLICY)
-
-    def _tally(self, pairs: Slots, causes: NDArray[np.uint8]) -> None:
-        tracked = np.flatnonzero(self._tracked[pairs])
-        for pair, cause in zip(pairs[tracked].tolist(), causes[tracked].tolist(), strict=True):
-            self.episodes[pair].left[cause] += 1
+        found = self.measure.reading(pair)
+        return Verdict(episode, pair, CLEARED, found.limit, found.bikes, excess=0, cleared_by=BY_POLICY)
 
     def _keep(self, pair: int, episode: Episode) -> None:
         if episode.phase is Phase.IDLE:
@@ -166,33 +191,14 @@ class Watch:
         episode = self.episodes.get(pair)
         return episode is None or episode.due != at
 
-    def _over(self, pairs: Slots) -> NDArray[np.bool_]:
-        """Which of the pairs hold more than they may: bool (n,)."""
-        count = self.counts.count[pairs]
-        over = np.zeros(len(pairs), np.bool_)
-        for i in np.flatnonzero(count > self._harmless).tolist():
-            over[i] = count[i] > self._maximum_at(int(pairs[i]))
-        return over
-
-    def _maximum_at(self, pair: int) -> int:
-        self._fit()
-        maximum = int(self._maximum[pair])
-        if maximum < 0:
-            maximum = self._maximum[pair] = self._maximum_of(area_e4(int(self.counts.cells[pair])))
-        return maximum
-
-    def _maximum_of(self, area: int) -> int:
-        per_hectare = self.rule.per_hectare
-        return per_hectare.numerator * area // (per_hectare.denominator * 10_000)
-
     def _fit(self) -> None:
-        capacity = len(self.counts.count)
-        if capacity > len(self._tracked):
-            self._tracked = np.concatenate((self._tracked, np.zeros(capacity - len(self._tracked), np.bool_)))
-        if capacity > len(self._maximum):
-            self._maximum = np.concatenate((self._maximum, np.full(capacity - len(self._maximum), -1, np.int64)))
+        missing = len(self.counts.count) - len(self._tracked)
+        if missing > 0:
+            self._tracked = np.concatenate((self._tracked, np.zeros(missing, np.bool_)))
 
     def _in_order(self, verdicts: Iterable[Verdict | None]) -> list[Verdict]:
-        cells, operators = self.counts.cells, self.counts.operators
         told = [verdict for verdict in verdicts if verdict is not None]
-        return sorted(told, key=lambda verdict: (cells[verdict.pair], operators[verdict.pair]))
+        codes, operators = self.counts.codes, self.counts.operators
+        rules = self.layer.rule_of(codes[[verdict.pair for verdict in told]]).tolist()
+        order = {verdict.pair: (rule, codes[verdict.pair]) for verdict, rule in zip(told, rules, strict=True)}
+        return sorted(told, key=lambda verdict: (*order[verdict.pair], operators[verdict.pair]))

@@ -197,7 +197,8 @@ class CityStage:
         await mirror.refresh()
         if self.states.get(partition) is not state:
             return
-        opened = {e.episode_id.encode(): e for city in state.cities.values() for e in city.open_events().values()}
+        events = (event for city in state.cities.values() for event in city.open_events().values())
+        opened = {event.episode_id.encode(): event for event in events if not event.shadow}
         for key in [key for key in mirror.newest if key not in opened]:
             log.warning("alerts.open holds an episode that is not open: deleted")
             await self._sink.send(Record(self._topics.alerts_open, partition, key, None))
@@ -283,6 +284,8 @@ class CityStage:
             self._metrics.city_at(name, end_ms)
             counts: dict[tuple[str, str, str], int] = {}
             for event in city.open_events().values():
+                if event.shadow:
+                    continue
                 key = (event.operator, *event.rule)
                 counts[key] = counts.get(key, 0) + 1
             self._metrics.episodes(name, counts)

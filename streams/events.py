@@ -22,13 +22,19 @@ class AlertTopics:
 
     alerts: str
     alerts_open: str
+    alerts_shadow: str
     operator: Callable[[str], str]
 
 
 def alert_records(event: Event, topics: AlertTopics, partition: int, late_ms: int | None) -> list[Record]:
-    """The records that one event makes: the city's copy, the operator's own, and the newest state of the episode."""
+    """The records that one event makes: the city's copy, the operator's own, and the newest state of the episode.
+
+    An event of a shadow rule makes one, in a topic of its own.
+    """
     key = event.episode_id.encode()
     headers = cloud_event_headers(event, late_ms)
+    if event.shadow:
+        return [Record(topics.alerts_shadow, partition, key, event.body, headers)]
     records = [Record(topics.alerts, partition, key, event.body, headers)]
     if event.operator_body is not None:
         records.append(Record(topics.operator(event.operator), partition, key, event.operator_body, headers))

@@ -34,7 +34,7 @@ EVERY_OPERATOR: Final = "(all)"
 Step = Literal["decode", "judge", "frames", "merge", "city", "publish", "snapshot_pack", "snapshot_write", "restore"]
 SnapshotKind = Literal["source", "city"]
 
-KINDS: Final = ("overcrowded", "feed_silent")
+KINDS: Final = ("overcrowded", "deficit", "feed_silent")
 STATES: Final = ("raised", "updated", "cleared")
 
 _STEP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -52,7 +52,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._operators = timeline.operators
         self._cities = frozenset(timeline.cities)
-        self._rules = frozenset(r.key for e in timeline.epochs for c in e.cities for r in c.rules) | {
+        self._rules = frozenset(r.key for e in timeline.epochs for c in e.cities for r in c.all_rules) | {
             ("built-in", "feed_silent")
         }
         self._input()

@@ -81,6 +81,7 @@ def wanted(settings: Settings) -> tuple[Topic, ...]:
     plan.append((names.alerts, "alerts", cities, kept))
     plan += [(names.operator_topic(name), "alerts", cities, kept) for name in settings.timeline.operators]
     plan.append((names.alerts_open, "alerts", cities, COMPACTED))
+    plan.append((names.alerts_shadow, "alerts", cities, kept))
     plan.append((names.quarantine, "quarantine", 1, kept))
     insync = {"min.insync.replicas": str(deployment.min_insync_replicas)}
     copies = deployment.replication_factor

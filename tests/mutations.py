@@ -96,9 +96,9 @@ MUTATIONS = (
         "the cooldown ends a tick early",
     ),
     Mutation(
-        "geo/episodes.py",
-        "return self.bikes < self.limits.clear",
-        "return self.bikes <= self.limits.clear",
+        "geo/measures.py",
+        "return bikes < self.clear",
+        "return bikes <= self.clear",
         "the hysteresis includes its bound",
     ),
     Mutation(
@@ -136,6 +136,72 @@ MUTATIONS = (
         "chain.early[waiting.previous] = (tick, waiting)",
         "chain.early[chain.last] = (tick, waiting)",
         "a frame is taken over a gap in its source's chain",
+    ),
+    Mutation(
+        "geo/layers.py",
+        "order = np.lexsort((listed, bike))",
+        "order = np.lexsort((-listed, bike))",
+        "the last rule that a bike fits has it, not the first",
+    ),
+    Mutation(
+        "geo/policy.py",
+        "self.window is None or span_at(self.window, self.prepare_ms, offsets, at_ms) is not None",
+        "self.window is None or span_at(self.window, 0, offsets, at_ms) is not None",
+        "nothing is prepared before a window",
+    ),
+    Mutation(
+        "geo/windows.py",
+        "shows = local_ms - offset if i == 0 else max(start, local_ms - offset)",
+        "shows = local_ms - offset",
+        "a time that does not exist is before the change of the clocks",
+    ),
+    Mutation(
+        "geo/windows.py",
+        "if span.begin <= at_ms < span.close), None)",
+        "if span.begin <= at_ms <= span.close), None)",
+        "a window closes after its end, not at it",
+    ),
+    Mutation(
+        "geo/city.py",
+        "ticks.append(self.rulebook.edge)",
+        "ticks.append(NEVER)",
+        "a window waits for the next record",
+    ),
+    Mutation(
+        "geo/rulebook.py",
+        "heir.episodes[pair].left[POLICY] += bikes",
+        "heir.episodes[pair].left[POLICY] += 0",
+        "bikes that another rule took are forgotten",
+    ),
+    Mutation(
+        "geo/measures.py",
+        "key=lambda i: (-(excess * counts[i] % total), i)",
+        "key=lambda i: (excess * counts[i] % total, i)",
+        "what is left over goes to the least remainders",
+    ),
+    Mutation(
+        "geo/measures.py",
+        "return np.union1d(pairs, slots[slots >= 0]).astype(np.int32)",
+        "return pairs",
+        "an area of all operators is judged for those only whose count changed",
+    ),
+    Mutation(
+        "geo/measures.py",
+        "over=count < least,",
+        "over=count <= least,",
+        "the least allowed number is too few",
+    ),
+    Mutation(
+        "geo/ground.py",
+        'there = rows["held"] & (rows["state"] < REMOVED)',
+        'there = rows["held"] & rows["stands"]',
+        "bikes under way are no part of the fleet",
+    ),
+    Mutation(
+        "geo/ground.py",
+        "resettled | (stands & change.restated()) if layer.follows_states else resettled",
+        "resettled",
+        "a bike stays with its rule whatever becomes of its state",
     ),
 )
 

@@ -32,6 +32,13 @@ from streams.settings import load
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Alert events, one a line; - is stdout."
 )
+@click.option(
+    "--policy",
+    "policies",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="JSON file of MDS policies (and geographies) to put into force from the start; may be given several times.",
+)
 @click.option("--partitions", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of each feed; changes nothing.")
 @json_option
 def command(
@@ -45,14 +52,16 @@ def command(
     strict: bool,
     config: tuple[Path, ...],
     out: Path,
+    policies: tuple[Path, ...],
     partitions: int,
     as_json: bool,
 ) -> int:
     """Turn recorded pings into the alerts that the live system would send, without Kafka.
 
-    One event per line, the same bytes as the value in the topic `alerts`.
+    One event per line, the same bytes as the value in the topic `alerts`. With --policy, those that it would send if
+    these policies had been in force all the time.
     """
-    settings = load(*config)
+    settings = load(*config, trial=policies)
     how = file_format(settings, form=form, mapping=mapping, tz=tz, operator=operator, split_operators=split_operators)
     from agents.backtest import backtest
 

@@ -7,12 +7,12 @@ others. See docs/operators.md.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from geo.alert import CLEARED, FEED_SILENT, OVERCROWDED, RAISED, SCHEMA, SEVERITIES, UPDATED, WHOLE_CITY
+from geo.alert import CLEARED, DEFICIT, FEED_SILENT, OVERCROWDED, RAISED, SCHEMA, SEVERITIES, UPDATED, WHOLE_CITY
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.states import STATES, VEHICLES
@@ -51,6 +51,17 @@ class Position(msgspec.Struct):
     lng: Annotated[float, Meta(ge=-180, le=180, description="Longitude.")]
 
 
+class Window(msgspec.Struct):
+    """When a rule applies, by the clock of the city."""
+
+    days: Annotated[list[str], _text("Days on which the window opens, `mon` to `sun`.")]
+    start_time: Annotated[str, Meta(description="When it opens.", pattern=r"^\d{2}:\d{2}:\d{2}$")]
+    end_time: Annotated[
+        str, Meta(description="When it closes; not later than it opens: on the next day.", pattern=r"^\d{2}:\d{2}:\d{2}$")
+    ]
+    time_zone: Annotated[str, _text("Of these times, a name of the IANA database.")]
+
+
 class Rule(msgspec.Struct):
     """The rule that the alert is about."""
 
@@ -60,7 +71,11 @@ class Rule(msgspec.Struct):
     threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
     unit: Annotated[str, _word("Of `threshold`: `bikes`, or `s` (seconds).", "bikes", "s")]
     per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
-    window: Annotated[dict[str, Any] | None, _text("When the rule applies; null: always.")]
+    window: Annotated[Window | None, _text("When the rule applies; null: always.")]
+    scope: Annotated[
+        str | UnsetType,
+        _word("`all_operators`: the threshold is for all together; absent: for each operator.", "all_operators"),
+    ] = UNSET
 
 
 class HotSpot(msgspec.Struct):
@@ -75,7 +90,7 @@ class HotSpot(msgspec.Struct):
 class Area(msgspec.Struct):
     """Where. Of an area that is a whole city everything but type and name is null."""
 
-    type: Annotated[str, _word("What the area is: `cell` (of H3) or `city`.", "cell", WHOLE_CITY)]
+    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` or `city`.", "cell", "zone", WHOLE_CITY)]
     h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
     resolution: Annotated[int | None, _text("H3 resolution of the cell.")]
     name: Annotated[str | None, _text("Name of the area; null for cells.")]
@@ -132,8 +147,9 @@ class Alert(msgspec.Struct):
     kind: Annotated[
         str,
         _word(
-            "What is wrong: `overcrowded` (too many bikes in an area), `feed_silent` (no ping came for too long).",
+            "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too long).",
             OVERCROWDED,
+            DEFICIT,
             FEED_SILENT,
         ),
     ]
@@ -177,7 +193,15 @@ class Alert(msgspec.Struct):
     ]
     links: Annotated[Links | None, _text("Maps of the centroid; null: of no place.")]
     count_all_operators: Annotated[
-        int | UnsetType | None, _text("Bikes of all operators in the area. Only in the city's copy.")
+        int | UnsetType | None,
+        _text(
+            "Bikes of all operators in the area. Only in the city's copy, or of a rule on all operators if at least three are there."
+        ),
+    ] = UNSET
+    missing: Annotated[_Number | UnsetType, _text("How many are missing; only of a `deficit`.")] = UNSET
+    mode: Annotated[
+        str | UnsetType,
+        _word("`shadow`: the rule is on trial, and nobody has to act. Only in the city's topic for these.", "shadow"),
     ] = UNSET
 
 

@@ -46,6 +46,11 @@ def check_network(network: NetworkTable, where: str) -> Iterator[Problem]:
     for number, feed in enumerate(network.feeds, 1):
         if feed.operator is not None and feed.operator not in ever:
             yield _no_operator(f"{where}.feeds[{number}].operator", feed.operator, ever)
+    for name in network.providers:
+        if name not in ever:
+            yield _no_operator(f"{where}.providers", name, ever)
+    for provider in _twice(network.providers.values()):
+        yield Problem(f"{where}.providers", "must not name a provider twice", shown(provider), "Correct one of the two.")
     for topic in _twice(feed.topic for feed in network.feeds):
         yield Problem(f"{where}.feeds", "must not have a topic twice", shown(topic), "Merge the two feeds.")
     for path, names in _silences(network, where):
@@ -92,7 +97,8 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
     """Every topic its own name: an operator called `open` would read the alerts of all."""
     topics, owners = settings.topics, dict[str, str]()
     named = [(topics.facts, "city.facts"), (topics.progress, "city.progress"), (topics.alerts, "alerts")]
-    named += [(topics.alerts_open, "alerts.open"), (topics.quarantine, "quarantine")]
+    named += [(topics.alerts_open, "alerts.open"), (topics.alerts_shadow, "alerts.shadow")]
+    named.append((topics.quarantine, "quarantine"))
     named += [(topics.operator_topic(name), f"the operator {name}") for name in settings.timeline.operators]
     named += [(feed.topic, f"the feed {feed.topic}") for feed in settings.feeds]
     named += [(topics.changelog(feed.topic), f"the changelog of {feed.topic}") for feed in settings.feeds]

@@ -11,14 +11,21 @@ from typing import Any
 import orjson
 
 from geo.params import FOR_EVER, SEMANTICS, BikeParams, City, Epoch, Timeline
+from streams.settings.localtime import offsets_of
 from streams.settings.models import CityTable, CityVersion, NetworkTable, NetworkVersion
+from streams.settings.policies import Library
 from streams.settings.values import FeedSettings
 
 Source = tuple[str, int]
 
 
 def build_timeline(
-    network: NetworkTable, cities: Sequence[CityTable], feeds: Sequence[FeedSettings], sources: Sequence[Source]
+    network: NetworkTable,
+    cities: Sequence[CityTable],
+    library: Library,
+    *,
+    feeds: Sequence[FeedSettings],
+    sources: Sequence[Source],
 ) -> Timeline:
     """All epochs. A version is in force from the first tick that starts at or after its `effective_from`."""
     starts = {FOR_EVER}
@@ -28,7 +35,7 @@ def build_timeline(
     epochs: list[Epoch] = []
     digest = _hash({"semantics": SEMANTICS, "tick_ms": network.tick, "sources": sources, "feeds": map(asdict, feeds)})
     for start in sorted(starts):
-        epoch = _epoch(start, network, cities)
+        epoch = _epoch(start, network, cities, library)
         digest = _hash({"before": digest, "epoch": asdict(epoch)})
         epochs.append(Epoch(epoch.from_tick, digest, epoch.bike, epoch.operators, epoch.silent_after_ms, epoch.cities))
     return Timeline(network.tick, tuple(epochs))
@@ -43,7 +50,7 @@ def _begins(city: CityTable, tick_ms: int) -> int:
     return FOR_EVER if city.effective_from is None else first_tick(city.effective_from, tick_ms)
 
 
-def _epoch(start: int, network: NetworkTable, cities: Sequence[CityTable]) -> Epoch:
+def _epoch(start: int, network: NetworkTable, cities: Sequence[CityTable], library: Library) -> Epoch:
     """What is in force at the tick `start`, still without its hash."""
     now: dict[str, Any] = {key: getattr(network, key) for key in NetworkVersion.model_fields if key != "effective_from"}
     _overlay(now, network.versions, start, network.tick)
@@ -56,16 +63,34 @@ def _epoch(start: int, network: NetworkTable, cities: Sequence[CityTable]) -> Ep
     )
     silent_after = tuple(sorted((name, ms) for name, ms in now["silent_after"].items() if name in operators))
     there = [city for city in sorted(cities, key=lambda city: city.name) if _begins(city, network.tick) <= start]
-    known = tuple(_city(city, start, network.tick, operators) for city in there)
+    versions = [(city, _version(city, start, network.tick)) for city in there]
+    known = tuple(_city(city, now, operators, library) for city, now in versions)
     return Epoch(start, "", bike, operators, silent_after, known)
 
 
-def _city(city: CityTable, start: int, tick_ms: int, allowed: tuple[str, ...]) -> City:
+def _version(city: CityTable, start: int, tick_ms: int) -> dict[str, Any]:
+    """What a city's keys say at the tick `start`."""
     now: dict[str, Any] = {key: getattr(city, key) for key in CityVersion.model_fields if key != "effective_from"}
     _overlay(now, city.versions, start, tick_ms)
+    return now
+
+
+def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], library: Library) -> City:
     watched = allowed if now["operators"] is None else tuple(sorted(set(now["operators"]) & set(allowed)))
     rules = tuple(rule.value(city.name) for rule in now["rules"])
-    return City(city.name, city.partition, now["time_zone"], now["boundary"], rules, watched)
+    policies = library.policies(now["policies"])
+    windows = any(rule.window for policy in policies for rule in policy.rules)
+    return City(
+        name=city.name,
+        partition=city.partition,
+        time_zone=now["time_zone"],
+        boundary=now["boundary"],
+        rules=rules,
+        operators=watched,
+        policies=policies,
+        geographies=library.geographies(now["geographies"], policies),
+        offsets=offsets_of(now["time_zone"]) if windows else (),
+    )
 
 
 def _overlay(now: dict[str, Any], versions: Sequence[NetworkVersion | CityVersion], start: int, tick_ms: int) -> None:

@@ -16,6 +16,7 @@ from streams.settings.deployment import Deployment
 from streams.settings.epochs import build_timeline
 from streams.settings.errors import environment_typos, translate
 from streams.settings.models import CityTable, NetworkTable
+from streams.settings.policies import Library, Trial, check_policies, read_library
 from streams.settings.problems import Problem, configuration_error, nearest
 from streams.settings.values import FeedSettings, Settings, Topics
 from streams.settings.webhook import BridgeSettings, Webhook, check_webhook
@@ -38,15 +39,16 @@ class _Parts:
     city_tables: int = 0
 
 
-def load(*paths: Path | str) -> Settings:
+def load(*paths: Path | str, trial: Sequence[Path] = ()) -> Settings:
     """Read TOML files (each may hold [deployment], [network] and any number of [city]) and the environment.
 
-    Raises ConfigurationError with all problems. A city's relative paths are relative to its file.
+    trial: JSON files with policies that are to be in force from the start. Raises ConfigurationError with all problems. A
+    city's relative paths are relative to its file.
     """
     parts = _Parts()
     for path in paths:
         _read_file(Path(path), parts)
-    return _finish(parts)
+    return _finish(parts, Trial(tuple(trial)))
 
 
 def loads(text: str, *, folder: Path | None = None, name: str = "configuration") -> Settings:
@@ -157,7 +159,7 @@ def _from_environment(
         return None
 
 
-def _finish(parts: _Parts) -> Settings:
+def _finish(parts: _Parts, trial: Trial | None = None) -> Settings:
     """Checks between the tables, then the values."""
     parts.problems += environment_typos()
     if "deployment" not in parts.seen:
@@ -175,16 +177,18 @@ def _finish(parts: _Parts) -> Settings:
     if parts.network:
         parts.problems += check_network(parts.network, f"{parts.seen['network']}: network")
         parts.problems += check_cities(parts.cities, parts.network)
+        library = read_library(parts.network, parts.cities, trial or Trial(), parts.problems)
+        parts.problems += check_policies(library, parts.cities)
     if parts.problems or not parts.network or not parts.deployment:
         raise configuration_error(parts.problems)
-    settings = _build(parts.deployment, parts.network, parts.cities)
+    settings = _build(parts.deployment, parts.network, parts.cities, library)
     problems = list(check_topics(settings))
     if problems:
         raise configuration_error(problems)
     return settings
 
 
-def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable]) -> Settings:
+def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable], library: Library) -> Settings:
     feeds = tuple(
         FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions)
         for feed in sorted(network.feeds, key=lambda feed: feed.topic)
@@ -192,7 +196,7 @@ def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityT
     sources = tuple(_sources(feeds))
     return Settings(
         deployment=deployment,
-        timeline=build_timeline(network, cities, feeds, sources),
+        timeline=build_timeline(network, cities, library, feeds=feeds, sources=sources),
         feeds=feeds,
         sources=sources,
         facts_partition={city.name: city.partition for city in cities},

@@ -53,11 +53,24 @@ def _per_hectare(value: object) -> str:
     return value if isinstance(value, str) else str(number)
 
 
+def _folder(info: ValidationInfo) -> Path:
+    """That of the file in which the table stands."""
+    return info.context if isinstance(info.context, Path) else Path()
+
+
 def _boundary(value: object, info: ValidationInfo) -> Boundary:
-    folder = info.context
-    return parse_boundary(value, folder if isinstance(folder, Path) else Path())
+    return parse_boundary(value, _folder(info))
 
 
+def _paths(value: object, info: ValidationInfo) -> tuple[Path, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise RefusedError("must be a list of file names", 'Write ["policies.json"].')
+    if len(set(value)) != len(value):
+        raise RefusedError("must not name one twice", "Remove the second one.")
+    return tuple(_folder(info) / name for name in value)
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_paths)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)]
 
 
@@ -98,6 +111,9 @@ class NetworkTable(Table):
     operators: Names = Field(description='Allowed operators, like ["amber", "cobalt"].')
     silent_after: dict[Name, PositiveDurationMs] = Field(
         default_factory=dict, description='Table of durations by operator, like { amber = "30m" }.'
+    )
+    providers: dict[Name, Identifier] = Field(
+        default_factory=dict, description='Table of MDS provider ids by operator, like { amber = "2411d395-…" }.'
     )
     ttl: PositiveDurationMs = Field(_BIKE.ttl_ms, description='A duration like "5h".')
     future: DurationMs = Field(_BIKE.future_ms, description='A duration like "60s".')
@@ -173,6 +189,8 @@ class CityVersion(Table):
     boundary: BoundaryValue | None = Field(None, description="See [city].")
     operators: Names | None = Field(None, description="See [city].")
     rules: Rules | None = Field(None, description="[[city.versions.rules]], all of them.")
+    policies: Paths | None = Field(None, description="JSON files of MDS policies, all of them.")
+    geographies: Paths | None = Field(None, description="JSON files of MDS geographies, all of them.")
 
 
 class CityTable(Table):
@@ -183,6 +201,8 @@ class CityTable(Table):
     boundary: BoundaryValue = Field(description="A box, a GeoJSON geometry or a file.")
     operators: Names | None = Field(None, description="Operators whose silence is watched; left out: all allowed ones.")
     rules: Rules = Field((), description="One [[city.rules]] for each rule.")
+    policies: Paths = Field((), description='JSON files of MDS policies, like ["policies.json"].')
+    geographies: Paths = Field((), description='JSON files of MDS geographies, like ["geographies.json"].')
     versions: Annotated[tuple[CityVersion, ...], BeforeValidator(_tuple)] = Field(
         (), description="[[city.versions]] in order of time."
     )

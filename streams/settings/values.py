@@ -48,6 +48,10 @@ class Topics:
         return f"{self.prefix}alerts.open"
 
     @property
+    def alerts_shadow(self) -> str:
+        return f"{self.prefix}alerts.shadow"
+
+    @property
     def quarantine(self) -> str:
         return f"{self.prefix}quarantine"
 

@@ -88,7 +88,10 @@ def test_every_command_has_help_with_an_example(name: str, run: Run) -> None:
     assert f"Example: urban-brain {name}" in " ".join(out.split())
 
 
-@pytest.mark.parametrize("name", ["topics create", "topics check", "replay", "simulate", "backtest", "alerts", "doctor"])
+@pytest.mark.parametrize(
+    "name",
+    ["topics create", "topics check", "replay", "simulate", "backtest", "policy check", "policy list", "alerts", "doctor"],
+)
 def test_every_command_that_prints_data_can_print_json(name: str) -> None:
     module, *rest = name.split()
     command: click.Command = import_module(f"agents.commands.{module}").command
@@ -181,6 +184,65 @@ def test_backtest_gives_an_event_a_line_and_the_same_ones_at_any_partition_count
     assert f"{len(events.splitlines())} events" in err
 
 
+def test_backtest_tries_a_policy_on_what_was_recorded(pings: Path, run: Run, config: Path, tmp_path: Path) -> None:
+    """Whatever dates it has; the city's own rule says the same as without it."""
+    plain = ["backtest", pings, "--config", config]
+    rule = {"rule_id": "r", "name": "At most ten in the city", "rule_type": "count", "maximum": 10, "geographies": []}
+    policy = {"policy_id": "tried", "name": "Tried", "start_date": 4_000_000_000_000, "rules": [rule]}
+    (tmp_path / "tried.json").write_bytes(orjson.dumps({"policies": [policy]}))
+    assert run(*plain, "--out", tmp_path / "without")[0] == 0
+    assert run(*plain, "--out", tmp_path / "with", "--policy", tmp_path / "tried.json")[0] == 0
+    lines = (tmp_path / "with").read_bytes().splitlines()
+    own = [line for line in lines if orjson.loads(line)["rule"]["policy_id"] != "tried"]
+    assert own == (tmp_path / "without").read_bytes().splitlines()
+    assert {orjson.loads(line)["area"]["type"] for line in lines if line not in own} == {"city"}
+
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+
+
+def test_policies_are_checked_and_told_in_words(run: Run, config: Path) -> None:
+    config.write_text(
+        CONFIGURATION.replace("[[network", 'providers = { amber = "2411d395-04f2-47c9-ab66-d09e9e3c3251" }\n[[network', 1)
+    )
+    files = [FIXTURES / "policies.json", FIXTURES / "geographies.json"]
+    code, out, _ = run("policy", "check", *files, "--config", config)
+    assert (code, out.splitlines()) == (
+        0,
+        [
+            "rivertown  3f2c7a0e-5d0b-4c57-9a41-6a8a0c1f7d10  Parking at the station (every operator)",
+            "  Gates kept free in the rush hours: at most 0 (zone, 1 geographies), 07:00 to 09:30 UTC",
+            "  Marked places: at most 1.2 of the places (each zone, 2 geographies)",
+            "rivertown  3f2c7a0e-5d0b-4c57-9a41-6a8a0c1f7d20  Bikes for the morning (amber)",
+            "  Twenty by eight: at most 300 and at least 20 (zone, 1 geographies), 08:00 to 10:00 UTC, shadow",
+        ],
+    )
+
+
+def test_policies_are_listed_with_what_is_in_force_at_a_moment(run: Run, config: Path, tmp_path: Path) -> None:
+    """2026-03-02 is a Monday."""
+    text = CONFIGURATION.replace("[[network", 'providers = { amber = "2411d395-04f2-47c9-ab66-d09e9e3c3251" }\n[[network', 1)
+    names = [str(FIXTURES / name) for name in ("policies.json", "geographies.json")]
+    config.write_text(
+        text.replace("[[city.rules]]", f'policies = ["{names[0]}"]\ngeographies = ["{names[1]}"]\n[[city.rules]]')
+    )
+    code, out, _ = run("policy", "list", "--at", "2026-03-02T07:30:00Z", "--json", "--config", config)
+    station, morning = map(orjson.loads, out.splitlines())
+    assert code == 0
+    assert [rule["in_force"] for rule in station["rules"]] == [True, True]
+    assert station["next_change"] == "2026-03-02T09:30:00.000Z"
+    assert [rule["in_force"] for rule in morning["rules"]] == [True], "it is prepared from six on"
+    code, out, _ = run("policy", "list", "--at", "2025-03-02T07:30:00Z", "--config", config)
+    assert "- Marked places" in out and "* " not in out, "before its start date"
+
+
+def test_a_policy_that_cannot_be_tried_is_wrong_use(pings: Path, run: Run, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "tried.json").write_text('{"policies": [{"policy_id": "p", "name": "P", "rules": [{"rule_type": "speed"}]}]}')
+    code, _, err = run("backtest", pings, "--config", config, "--out", "-", "--policy", tmp_path / "tried.json")
+    assert code == 2
+    assert 'tried.json: policies[1].rules[1].rule_type: must be "count"' in err
+
+
 def test_backtest_to_stdout_keeps_the_summary_apart(pings: Path, run: Run, config: Path) -> None:
     code, out, err = run("backtest", pings, "--out", "-", "--json", "--config", config)
     assert code == 0
@@ -224,7 +286,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 10 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 11 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geo.coordinates import _sin_pi, bd09_to_wgs84, gcj02_to_wgs84, wgs84_to_gcj02
+from geo.coordinates import bd09_to_wgs84, gcj02_to_wgs84, sin_pi, wgs84_to_gcj02
 
 IN_CHINA = st.tuples(st.floats(3.5, 53.5), st.floats(73.7, 134.7))
 
@@ -66,12 +66,12 @@ def test_outside_of_china_nothing_is_shifted(lat: float, lng: float) -> None:
 
 @given(st.floats(-1000, 1000))
 def test_our_sine_is_a_sine(x: float) -> None:
-    assert _sin_pi(np.array([x]))[0] == pytest.approx(math.sin(math.pi * math.fmod(x, 2)), abs=1e-14)
+    assert sin_pi(np.array([x]))[0] == pytest.approx(math.sin(math.pi * math.fmod(x, 2)), abs=1e-14)
 
 
 def test_our_sine_has_the_same_bits_for_one_point_and_for_many() -> None:
     x = np.linspace(-7, 7, 1001)
-    assert [_sin_pi(x[i : i + 1])[0] for i in range(len(x))] == _sin_pi(x).tolist()
+    assert [sin_pi(x[i : i + 1])[0] for i in range(len(x))] == sin_pi(x).tolist()
 
 
 def test_bits_are_what_they_were() -> None:

@@ -40,17 +40,17 @@ def test_cells_and_operators_have_a_key_of_their_own(resolution: int) -> None:
 
 
 def test_bikes_are_counted_in_and_out_of_pairs() -> None:
-    counts = Counts(9)
+    counts = Counts()
     cells, operators = np.array([7, 7, 8], np.int64), np.array([0, 1, 0], np.int16)
     pairs = counts.pairs(cells, operators)
     assert counts.change(pairs[:0], np.repeat(pairs, 2)).tolist() == sorted(pairs.tolist())
     counts.change(pairs[[0, 0]], pairs[[2]])
     assert counts.count[pairs].tolist() == [0, 2, 3]
-    assert counts.everywhere(np.array([7, 8, 9], np.int64), 2).tolist() == [2, 3, 0]
+    assert counts.by_operator(np.array([7, 8, 9], np.int64), 2).tolist() == [[0, 2], [3, 0], [0, 0]]
 
 
 def test_compaction_keeps_what_it_is_told_to_keep_and_says_where_it_is_now() -> None:
-    counts = Counts(9)
+    counts = Counts()
     cells = np.arange(100, dtype=np.int64)
     pairs = counts.pairs(cells, np.zeros(100, np.int16))
     counts.change(pairs[:0], pairs[50:60])

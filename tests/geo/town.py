@@ -19,7 +19,9 @@ from geo.cells import area_e4
 from geo.city import CityState
 from geo.frame import Facts, Section
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
+from geo.policy import Geography, Policy, without_replaced
 from geo.states import ELSEWHERE, ON_TRIP, STATES
+from geo.windows import Offsets
 
 TICK_MS = 5_000
 START = 1_000_000
@@ -43,6 +45,7 @@ class Fact:
     since: int = 0
     ago: int = 1_000
     source: int = 0
+    vehicle: int = 1
 
 
 def bikes(n: int, first: int = 0, **told: Any) -> list[Fact]:
@@ -80,9 +83,13 @@ def epoch(
     watched: tuple[str, ...] | None = (),
     silent_after_ms: int = 60_000,
     ttl_ms: int = TTL_MS,
+    policies: Sequence[Policy] = (),
+    geographies: Sequence[Geography] = (),
+    offsets: Offsets = (),
 ) -> Epoch:
     """watched: operators that can be silent, none unless a test wants some; None: all."""
-    city = City("town", 0, "UTC", (), rules, operators if watched is None else watched)
+    watches = operators if watched is None else watched
+    city = City("town", 0, "UTC", (), rules, watches, without_replaced(policies), tuple(geographies), offsets)
     overrides = tuple((operator, silent_after_ms) for operator in operators)
     return Epoch(from_tick, str(from_tick), BikeParams(ttl_ms=ttl_ms), operators, overrides, (city,))
 
@@ -149,7 +156,7 @@ class Town:
             lng=np.array([fact.at[1] for fact in facts], np.int32),
             stands=np.array([fact.stands for fact in facts], np.bool_),
             state=np.array([STATES.index(fact.state) for fact in facts], np.uint8),
-            vehicle=np.ones(len(facts), np.uint8),
+            vehicle=np.array([fact.vehicle for fact in facts], np.uint8),
             rode=np.array([fact.rode for fact in facts], np.bool_),
             since=np.array([fact.since for fact in facts], np.int64),
             version=np.array([end - fact.ago for fact in facts], np.int64),
@@ -157,7 +164,9 @@ class Town:
 
 
 def told_as(event: Event) -> str:
-    """An event in a few words: "raised ant", "cleared ant moved", "city feed raised", "ant feed cleared returned"."""
+    """An event in a few words: "raised ant", "cleared ant moved", "raised ant deficit", "city feed raised",
+    "ant feed cleared returned"."""
     body = orjson.loads(event.body)
-    words = [event.state, event.operator] if event.kind == "overcrowded" else [event.operator or "city", "feed", event.state]
+    words = [event.operator or "city", "feed", event.state] if event.kind == "feed_silent" else [event.state, event.operator]
+    words += ["deficit"] if event.kind == "deficit" else []
     return " ".join([*words, body["cleared_by"]] if body["cleared_by"] else words)

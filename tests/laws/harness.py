@@ -267,4 +267,7 @@ def plain_truth(truth: TickTruth) -> Plain:
 
 
 def plain_events(events: Sequence[Event] | Sequence[TrueEvent]) -> list[tuple[object, ...]]:
-    return [(e.event_id, e.tick, e.operator, e.state, e.sequence, e.area, e.rule, e.body, e.operator_body) for e in events]
+    return [
+        (e.event_id, e.tick, e.operator, e.kind, e.state, e.sequence, e.area, e.rule, e.body, e.operator_body, e.shadow)
+        for e in events
+    ]

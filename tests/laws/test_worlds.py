@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+
+import orjson
 
 from tests.laws.worlds import world
+from tests.oracle.bodies import TrueEvent
 from tests.oracle.truth import whole_truth
 
 WORLDS = 100
@@ -33,7 +37,37 @@ EVENTS = {
     ("operator silent", "cleared", "policy"): 5,
     ("city silent", "raised", None): 8,
     ("city silent", "cleared", "returned"): 8,
+    ("policy overcrowded", "raised", None): 150,
+    ("policy overcrowded", "updated", None): 200,
+    ("policy overcrowded", "cleared", "moved"): 20,
+    ("policy overcrowded", "cleared", "ridden"): 15,
+    ("policy overcrowded", "cleared", "status_only"): 2,
+    ("policy overcrowded", "cleared", "expired"): 20,
+    ("policy overcrowded", "cleared", "policy"): 10,
+    ("policy deficit", "raised", None): 100,
+    ("policy deficit", "updated", None): 50,
+    ("policy deficit", "cleared", "restocked"): 10,
+    ("policy deficit", "cleared", "policy"): 30,
+    ("policy shadow", "raised", None): 30,
+    ("policy all operators", "raised", None): 30,
+    ("policy all operators", "told to three", None): 10,
+    ("policy window", "raised", None): 50,
+    ("policy zone", "raised", None): 60,
 }
+
+
+def traits(event: TrueEvent) -> Iterator[tuple[str, str]]:
+    """What is special about a policy's event, with its state."""
+    body = orjson.loads(event.body)
+    special = {
+        "shadow": event.shadow,
+        "all operators": "scope" in body["rule"],
+        "window": body["rule"]["window"] is not None,
+        "zone": body["area"]["type"] == "zone",
+    }
+    yield from ((word, event.state) for word, has in special.items() if has)
+    if event.operator_body is not None and b"count_all_operators" in event.operator_body:
+        yield "all operators", "told to three"
 
 
 def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> None:
@@ -48,6 +82,9 @@ def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> Non
         for event in (event for told in truth.events.values() for event in told):
             silent = event.rule[1] == "feed_silent"
             kind = "overcrowded" if not silent else "operator silent" if event.operator else "city silent"
+            if event.rule[0].startswith("policy-"):
+                kind = f"policy {event.kind}"
+                events.update((f"policy {word}", state, None) for word, state in traits(event))
             events[kind, event.state, event.cleared_by] += 1
     assert {name: n for name, n in OUTCOMES.items() if outcomes[name] < n} == {}, outcomes
     assert {name: n for name, n in EVENTS.items() if events[name] < n} == {}, events

@@ -14,6 +14,7 @@ from zlib import crc32
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
 from tests.laws.fleet import Fleet, Sent
+from tests.laws.rulers import Ruler
 from tests.oracle.stage import Record
 
 OPERATORS = ("alfa", "bravo", "carla")
@@ -90,6 +91,8 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     start = (1_700_000_000_000 // tick_ms + r.randrange(1000)) * tick_ms
     anchor = r.choice(ANCHORS)
     timeline = _timeline(r, anchor, tick_ms, start, ticks, steady=steady)
+    ruler = Ruler(random.Random(f"policies of {seed}"), anchor, OPERATORS, start, tick_ms, ticks)
+    timeline = _with_policies(timeline, ruler)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
@@ -205,6 +208,26 @@ def _rule(r: random.Random, name: str, tick_ms: int) -> Rule:
 def _duration(r: random.Random, tick_ms: int, ticks: tuple[int, ...]) -> int:
     """So many ticks, or a little more or less than so many."""
     return max(0, r.choice(ticks) * tick_ms + r.choice((0, 0, -1, 1, tick_ms // 3)))
+
+
+def _with_policies(timeline: Timeline, ruler: Ruler) -> Timeline:
+    """The same versions, most of the time with policies in them."""
+    if ruler.r.random() < 0.3:
+        return timeline
+    known: dict[str, City] = {}
+    epochs = []
+    for epoch in timeline.epochs:
+        cities = tuple(_next_version(ruler, city, known.get(city.name)) for city in epoch.cities)
+        known |= {city.name: city for city in cities}
+        epochs.append(replace(epoch, cities=cities))
+    return Timeline(timeline.tick_ms, tuple(epochs))
+
+
+def _next_version(ruler: Ruler, city: City, before: City | None) -> City:
+    if before is None:
+        return ruler.rule(city) if ruler.r.random() < 0.8 else city
+    city = replace(city, policies=before.policies, geographies=before.geographies, offsets=before.offsets)
+    return ruler.change(city) if ruler.r.random() < 0.7 else city
 
 
 def _watching(r: random.Random, epoch: Epoch) -> tuple[City, ...]:

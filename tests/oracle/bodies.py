@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import orjson
 
 from geo.params import Rule
 from tests.oracle.ping import STATES, VEHICLES
+from tests.oracle.places import Zone, centroid_e7, outline, size_e4
 from tests.oracle.plane import Point
 from tests.oracle.shift import to_gcj02
 
@@ -28,6 +28,8 @@ RESERVED, NON_OPERATIONAL = 2, 3
 class TrueEvent:
     """What the city tells; operator_body None: no operator is told."""
 
+    kind: str
+
     operator: str
     tick: int
     state: str
@@ -38,11 +40,12 @@ class TrueEvent:
     body: bytes
     operator_body: bytes | None
     cleared_by: str | None
+    shadow: bool
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A bike that stands in the cell of an alert."""
+    """A bike that counts in the area of an alert."""
 
     bike: str
     at: Point
@@ -61,8 +64,8 @@ def rfc_3339(ms: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def id_of(city: str, rule: tuple[str, str], area: str, operator: str, opened: int) -> str:
-    return str(uuid5(NAMESPACE, "|".join((city, *rule, area, operator, str(opened)))))
+def id_of(city: str, rule: tuple[str, str], area: str, operator: str, opened: int, *more: str) -> str:
+    return str(uuid5(NAMESPACE, "|".join((city, *rule, area, operator, str(opened), *more))))
 
 
 @lru_cache(maxsize=100_000)
@@ -74,10 +77,6 @@ def cell_of(at: Point, resolution: int) -> str:
 def area_e4(cell: str) -> int:
     """Area of a cell in 1e-4 ha."""
     return round(float(h3.cell_area(cell, "km^2")) * 100 * 10_000)
-
-
-def maximum(rule: Rule, cell: str) -> int:
-    return math.floor(rule.per_hectare * area_e4(cell) / 10_000)
 
 
 def severity(count: int, most: int) -> str:
@@ -93,16 +92,27 @@ def listed(rule: Rule, excess: int, standing: Sequence[Standing]) -> list[Standi
     return free[: min(excess, rule.bikes_cap)]
 
 
-def rule_part(rule: Rule, cell: str) -> dict[str, Any]:
-    return {
+def rule_part(rule: Rule, limit: int, time_zone: str) -> dict[str, Any]:
+    part: dict[str, Any] = {
         "policy_id": rule.policy_id,
         "rule_id": rule.rule_id,
         "name": rule.name,
-        "threshold": maximum(rule, cell),
+        "threshold": limit,
         "unit": "bikes",
         "per_hectare": rule.per_hectare_text,
         "window": None,
     }
+    if rule.window is not None:
+        names = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+        part["window"] = {
+            "days": [names[day] for day in rule.window.days],
+            "start_time": str(timedelta(seconds=rule.window.start_s)).rjust(8, "0"),
+            "end_time": str(timedelta(seconds=min(86_399, rule.window.end_s))).rjust(8, "0"),
+            "time_zone": time_zone,
+        }
+    if rule.all_operators:
+        part["scope"] = "all_operators"
+    return part
 
 
 def centroid(cell: str) -> dict[str, float]:
@@ -110,7 +120,7 @@ def centroid(cell: str) -> dict[str, float]:
     return {"lat": round(lat, 7), "lng": round(lng, 7)}
 
 
-def area_part(rule: Rule, cell: str, bikes: Sequence[Standing]) -> dict[str, Any]:
+def cell_part(rule: Rule, cell: str, bikes: Sequence[Standing]) -> dict[str, Any]:
     return {
         "type": "cell",
         "h3": cell,
@@ -119,6 +129,20 @@ def area_part(rule: Rule, cell: str, bikes: Sequence[Standing]) -> dict[str, Any
         "centroid": centroid(cell),
         "boundary": [[round(lat, 7), round(lng, 7)] for lat, lng in h3.cell_to_boundary(cell)],
         "area_ha": area_e4(cell) / 1e4,
+        "hot_spot": hot_spot(bikes),
+    }
+
+
+def zone_part(zone: Zone, bikes: Sequence[Standing]) -> dict[str, Any]:
+    lat, lng = centroid_e7(zone.polygons)
+    return {
+        "type": zone.kind,
+        "h3": None,
+        "resolution": None,
+        "name": zone.name,
+        "centroid": {"lat": lat / 1e7, "lng": lng / 1e7},
+        "boundary": outline(zone.polygons),
+        "area_ha": size_e4(zone.polygons) / 1e4,
         "hot_spot": hot_spot(bikes),
     }
 
@@ -144,8 +168,7 @@ def bike_part(bike: Standing) -> dict[str, Any]:
     }
 
 
-def links_part(cell: str) -> dict[str, str]:
-    where = centroid(cell)
+def links_part(where: dict[str, float]) -> dict[str, str]:
     lat, lng = where["lat"], where["lng"]
     china_lat, china_lng = to_gcj02(lat, lng)
     return {

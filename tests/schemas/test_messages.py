@@ -55,10 +55,11 @@ def test_every_alert_fits_the_schema_and_has_no_field_that_it_does_not_tell_of()
     kinds: Counter[tuple[str, str]] = Counter()
     for body, citys in bodies():
         assert wrong("alert", body, strict=True) == []
-        assert ("count_all_operators" in body) is citys
+        assert ("count_all_operators" in body) or not citys
+        assert "scope" in body["rule"] or ("count_all_operators" in body) is citys
         kinds[body["kind"], body["state"]] += 1
-    assert len(kinds) == 5
-    assert min(kinds.values()) > 20, kinds
+    assert len(kinds) == 8
+    assert min(kinds.values()) >= 3, kinds
 
 
 def test_every_word_of_an_alert_is_one_that_the_schema_lists() -> None:
@@ -122,7 +123,7 @@ def test_headers_of_alerts_are_those_of_the_document() -> None:
     event = events()[0]
     for late_ms in (None, 29_999, 30_000):
         check.validate(text(cloud_event_headers(event, late_ms)))
-    topics = AlertTopics("alerts", "alerts.open", "alerts.{}".format)
+    topics = AlertTopics("alerts", "alerts.open", "alerts.shadow", "alerts.{}".format)
     newest = alert_records(event, topics, 0, None)[-1]
     header_validator("OpenAlertHeaders").validate(text(newest.headers))
     assert not check.is_valid(text(newest.headers)), "the sequence is a header of open alerts only"

@@ -9,6 +9,8 @@ from functools import cache
 import orjson
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
+from geo.policy import Geography, Policy
+from geo.windows import DAY_S, Window
 from streams.feeds.records import FeedRecord
 from streams.pings import Feed
 from tests.simulation.world import FACTS, TP, Kafka, Place, Stored
@@ -19,6 +21,22 @@ PARTITIONS = 3
 FEEDS = [Feed("bike.pings", None, "wgs84", "json")]
 SOURCES: list[Place] = [("bike.pings", p) for p in range(PARTITIONS)]
 TPS = [TP(*source) for source in SOURCES] + [TP(FACTS, 0)]
+ZONES = (
+    Geography(
+        "spot",
+        "The first spot",
+        (
+            (
+                (
+                    (398_980_000, 1_163_980_000),
+                    (398_980_000, 1_164_020_000),
+                    (399_020_000, 1_164_020_000),
+                    (399_020_000, 1_163_980_000),
+                ),
+            ),
+        ),
+    ),
+)
 SPOTS = [(399_000_000 + 60_000 * i, 1_164_000_000) for i in range(3)]
 
 
@@ -29,6 +47,17 @@ def rule(per_hectare: str = "0.5", rule_id: str = "density") -> Rule:
     )  # fmt: skip
 
 
+def policies() -> tuple[Policy, ...]:
+    """One spot for both operators together, open five minutes of every ten; and a rule on trial in the rest of the city."""
+    terms = {"for_ms": 10_000, "keep_firing_for_ms": 10_000, "cooldown_ms": 30_000, "update_interval_ms": 10_000}
+    first = START_MS // 1000 % DAY_S
+    windows = [Window(start_s=first + minute * 60, end_s=first + minute * 60 + 300) for minute in (0, 10)]
+    shared = {"area": "zone", "geographies": ("spot",), "maximum": 3, "all_operators": True}
+    rules = [Rule("zones", f"spot-{i}", "Spot", window=window, **shared, **terms) for i, window in enumerate(windows)]  # type: ignore[arg-type]
+    trial = Rule("zones", "trial", "On trial", area="zone", maximum=9, shadow=True, **terms)
+    return (Policy("zones", "Zones", (*rules, trial)),)
+
+
 def epoch(from_tick: int = FOR_EVER, *, digest: str = "00" * 32, per_hectare: str = "0.5", name: str = "rivertown") -> Epoch:
     box = (
         (398_000_000, 1_163_000_000),
@@ -36,7 +65,7 @@ def epoch(from_tick: int = FOR_EVER, *, digest: str = "00" * 32, per_hectare: st
         (400_000_000, 1_165_000_000),
         (400_000_000, 1_163_000_000),
     )
-    city = City(name, 0, "UTC", ((box,),), (rule(per_hectare),), ("alpha", "beta"))
+    city = City(name, 0, "UTC", ((box,),), (rule(per_hectare),), ("alpha", "beta"), policies(), ZONES)
     return Epoch(
         from_tick, digest, BikeParams(ttl_ms=300_000), ("alpha", "beta"), (("alpha", 90_000), ("beta", 90_000)), (city,)
     )

@@ -15,7 +15,7 @@ from agents.backtest import Backtest
 from geo.params import Timeline
 from streams.errors import OutputError, SnapshotError
 from tests.simulation.city import FEEDS, SOURCES, TPS, epoch, fill, pings, timeline
-from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, TP, Kafka, Killed, SimWorker
+from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker
 
 CITY = TP(FACTS, 0)
 
@@ -28,8 +28,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @lru_cache
-def expected(seed: int, line: Timeline | None = None) -> list[bytes]:
-    return [event.body for event in Backtest(line or timeline(), FEEDS).run(pings(seed))]
+def expected(seed: int, line: Timeline | None = None, *, shadow: bool = False) -> list[bytes]:
+    events = Backtest(line or timeline(), FEEDS).run(pings(seed))
+    return [event.body for event in events if event.shadow is shadow]
 
 
 def distinct(kafka: Kafka, topic: str = ALERTS) -> list[bytes]:
@@ -54,9 +55,9 @@ def worker(kafka: Kafka, line: Timeline | None = None) -> SimWorker:
 def assert_right(kafka: Kafka, seed: int, last: SimWorker, line: Timeline | None = None) -> None:
     want = expected(seed, line)
     assert distinct(kafka) == want
-    opened = {
-        e.episode_id.encode(): e.body for city in last.city.states[0].cities.values() for e in city.open_events().values()
-    }
+    assert distinct(kafka, SHADOW) == expected(seed, line, shadow=True)
+    events = [event for city in last.city.states[0].cities.values() for event in city.open_events().values()]
+    opened = {event.episode_id.encode(): event.body for event in events if not event.shadow}
     assert kafka.compacted(OPEN) == opened
 
 
@@ -66,6 +67,8 @@ async def test_a_run_without_trouble_is_the_backtest() -> None:
     await one.own(TPS)
     await one.drain()
     assert len(expected(1)) > 20, "the log must raise alerts, or this proves nothing"
+    assert len(expected(1, shadow=True)) > 5 and any(b'"scope":"all_operators"' in body for body in expected(1))
+    assert not any(b'"shadow"' in (s.value or b"") for topic in ("alerts.alpha", "alerts.beta", OPEN) for s in kafka.log(topic))
     assert_right(kafka, 1, one)
     assert {s.headers["ce_id"] for s in kafka.log("alerts.alpha")} < {s.headers["ce_id"] for s in kafka.log(ALERTS)}
     assert any(b'"reason":"malformed"' in (s.value or b"") for s in kafka.log(QUARANTINE))

@@ -29,6 +29,7 @@ from streams.pings_stage import PingsStage
 from streams.readback import LogRecord, Place
 
 FACTS, ALERTS, OPEN, PROGRESS, QUARANTINE = "city.facts", "alerts", "alerts.open", "city.progress", "quarantine"
+SHADOW = "alerts.shadow"
 
 
 class Killed(BaseException):
@@ -173,7 +174,7 @@ class SimWorker:
             quarantine_cap=10, sink=self.sink, metrics=metrics,
         )  # fmt: skip
         self.city = CityStage(
-            timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, lambda operator: f"alerts.{operator}"),
+            timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, SHADOW, lambda operator: f"alerts.{operator}"),
             progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
         )  # fmt: skip
         self.keeper = Keeper(

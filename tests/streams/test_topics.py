@@ -53,6 +53,7 @@ def test_every_topic_of_the_design_is_wanted_with_its_partitions() -> None:
         "t.alerts.amber": 2,
         "t.alerts.cobalt": 2,
         "t.alerts.open": 2,
+        "t.alerts.shadow": 2,
         "t.quarantine": 1,
     }
 
