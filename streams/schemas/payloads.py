@@ -184,10 +184,10 @@ class Alert(msgspec.Struct):
     cleared_by: Annotated[
         str | None,
         _word(
-            "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more), or `returned` "
-            "(the feed speaks again); null: it has not ended.",
+            "What ended it: what became of most of the bikes, `restocked` (of a deficit: enough bikes came), `policy` (what was in "
+            "force is not any more), or `returned` (the feed speaks again); null: it has not ended.",
             *CAUSES,
-            "policy",
+            "restocked",
             "returned",
         ),
     ]
