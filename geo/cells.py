@@ -86,16 +86,20 @@ class Centres:
 
     def of(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """(lat, lng) of n cells, int32 (n,)."""
-        new = np.setdiff1d(wanted, self._cell)
-        if len(new):
-            at = np.array([e7(centroid(cell)) for cell in new.tolist()], np.int32)
-            cell = np.concatenate((self._cell, new))
-            order = np.argsort(cell)
-            self._cell = cell[order]
-            self._lat = np.concatenate((self._lat, at[:, 0]))[order]
-            self._lng = np.concatenate((self._lng, at[:, 1]))[order]
         found = np.searchsorted(self._cell, wanted)
+        known = np.take(np.append(self._cell, -1), found) == wanted
+        if not known.all():
+            self._learn(np.unique(wanted[~known]))
+            found = np.searchsorted(self._cell, wanted)
         return self._lat[found], self._lng[found]
+
+    def _learn(self, new: NDArray[np.int64]) -> None:
+        at = np.array([e7(centroid(cell)) for cell in new.tolist()], np.int32)
+        cell = np.concatenate((self._cell, new))
+        order = np.argsort(cell)
+        self._cell = cell[order]
+        self._lat = np.concatenate((self._lat, at[:, 0]))[order]
+        self._lng = np.concatenate((self._lng, at[:, 1]))[order]
 
 
 def e7(centroid: tuple[float, float]) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.alert import DEFICIT, OVERCROWDED, Haul, episode_id
-from geo.cells import ALERT_RESOLUTION, Centres, cells_of, e7
+from geo.cells import ALERT_RESOLUTION, Centres, cells_of, centroid, e7
 from geo.episodes import NEVER, Episode
 from geo.ground import Ground, Moves
 from geo.params import Planning, Timeline
@@ -184,8 +184,7 @@ class Rebalancing:
         cell = one.watch.layer.cell_of(one.code)
         if cell is None:
             return e7(one.watch.layer.area(one.code).centroid)
-        lat, lng = self._centres.of(np.array([cell], np.int64))
-        return int(lat[0]), int(lng[0])
+        return e7(centroid(cell))
 
 
 def _any_open(watches: Sequence[Watch]) -> bool:
