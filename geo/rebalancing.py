@@ -70,6 +70,7 @@ class Rebalancing:
     def __init__(self, city: str, timeline: Timeline, ground: Ground) -> None:
         self.made = LONG_AGO
         self.pending: Pending | None = None
+        self._changed = True  # since the last plan; the same question again has the same answer
         self._city, self._timeline, self._ground = city, timeline, ground
         self._centres = Centres()
 
@@ -87,9 +88,16 @@ class Rebalancing:
             pending, self.pending = self.pending, None
             self._give(pending.hauls, watches, moves)
 
+    def note(self, changed: bool) -> None:
+        """Whether anything happened at a tick that a plan may depend on; too often does not hurt."""
+        self._changed |= changed
+
     def plan(self, tick: int, planning: Planning | None, watches: Sequence[Watch], speaks: NDArray[np.bool_]) -> None:
         """Make the plan of a tick, if one is due. speaks: bool (operators,), those to plan for."""
         if planning is None or tick < self._next(planning) or not _any_open(watches):
+            return
+        if not self._changed:
+            self.made = tick
             return
         crowds, shortages = (list(self._open(watches, kind)) for kind in (OVERCROWDED, DEFICIT))
         vacancies, hauls = Vacancies(watches), {}
@@ -98,7 +106,7 @@ class Rebalancing:
             if too_many:
                 lacking = [one for one in shortages if one.operator == operator]
                 hauls.update(self._plan_of(operator, too_many, lacking, vacancies, planning.max_haul_m))
-        self.made, self.pending = tick, Pending(tick + ACTS_AFTER, hauls)
+        self.made, self.pending, self._changed = tick, Pending(tick + ACTS_AFTER, hauls), False
 
     def _next(self, planning: Planning | None) -> int:
         if planning is None:

@@ -216,28 +216,10 @@ MUTATIONS = (
         "what places share is given to each of them",
     ),
     Mutation(
-        "geo/vacancies.py",
-        "np.where(crowded, 0, np.maximum(room - promised, 0))",
-        "np.where(crowded, 0, np.maximum(room, 0))",
-        "what is promised to one operator's bikes is given to the next one's too",
-    ),
-    Mutation(
         "geo/measures.py",
         "if rule.shadow or not rule.has_maximum or",
         "if not rule.has_maximum or",
         "a rule on trial forbids to bring bikes",
-    ),
-    Mutation(
-        "geo/flow.py",
-        "_arcs(flow, origins + lacking, sink, short[lacking], 0)",
-        "_arcs(flow, origins + lacking, sink, short[lacking], 2 * weight)",
-        "shortages do not come first",
-    ),
-    Mutation(
-        "geo/episodes.py",
-        "if any(cell and cell not in after for cell in before):",
-        "if any(cell and cell not in after for cell in ()):",
-        "a cell that must not be gone to any more is not told",
     ),
     Mutation(
         "geo/ground.py",
