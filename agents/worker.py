@@ -47,8 +47,9 @@ _SNAPSHOT_AGE_LIMIT = 4  # in snapshot intervals; then /ready says no
 
 def run(settings: Settings) -> int:
     """Run a worker until it is told to stop (0) or can not go on (1)."""
-    refuse_wrong_topics(wait_for_topics(settings))
+    # The port first: brokers may be waited for without end, and this would only be told behind that.
     refuse_taken_port(settings.deployment.http_host, settings.deployment.http_port)
+    refuse_wrong_topics(wait_for_topics(settings))
     # Decoding makes many small objects that live for a batch: the default thresholds look at all of them again and again.
     gc.set_threshold(200_000, 50, 100)
     worker = Worker(settings)

@@ -1,7 +1,7 @@
 """Every benchmark, one after the other: python -m benchmarks [--only throughput …] [--pings N] [--bikes N] [--rounds N]
 
 Progress goes to stderr; the last line of stdout is one JSON object. An answer that is wrong ends it with status 1.
-Takes about eight minutes, two cores, 2 GB of memory, 2 GB of disk, Java and Maven (docs/performance.md).
+Takes about ten minutes, two cores, 2 GB of memory, 2 GB of disk, Java and Maven (docs/performance.md).
 """
 
 from __future__ import annotations

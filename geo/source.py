@@ -137,7 +137,8 @@ class Source:
         step.refused += screened.refused
         if last > clock.open:
             valued = ticks if records.has_value is None else ticks[records.has_value]
-            closing = np.unique(valued[valued < last])
+            before = valued[: np.searchsorted(valued, last)]  # they ascend
+            closing = before[np.flatnonzero(np.diff(before, prepend=-1))]
             if clock.first_offset is not None:
                 if self._timeline.index_at(clock.open) != epoch:
                     self._close(np.array([clock.open]), self._missed[None], step)
@@ -191,7 +192,8 @@ class Source:
         judged = None
         if any(map(len, self._open)):
             fixes = Fixes.concatenate(self._open)
-            at = np.searchsorted(ticks, fixes.tick) if len(ticks) > 1 else np.zeros(len(fixes), dtype=np.int64)
+            ends = np.searchsorted(fixes.tick, ticks, side="right")  # they stand in the order of the log
+            at = np.repeat(np.arange(len(ticks)), np.diff(ends, prepend=0))
             judged = fixes, at, self._judge_all(fixes, at, len(ticks), rules, step)
         step.frames += frames(
             source=self.index,

@@ -40,16 +40,6 @@ class Spans:
         start = np.append(PAD, ends[:-1] + 1) if len(ends) else ends
         return cls(buffer, start, ends - start)
 
-    @classmethod
-    def concatenated(cls, parts: Sequence[Spans]) -> Spans:
-        """All strings of the parts. Parts of one buffer keep it; else the strings are copied."""
-        if len(parts) == 1:
-            return parts[0]
-        if all(part.buffer is parts[0].buffer for part in parts):
-            start, size = (np.concatenate([getattr(part, name) for part in parts]) for name in ("start", "size"))
-            return cls(parts[0].buffer, start, size)
-        return cls.of([string for part in parts for string in part.tolist()])
-
     def __len__(self) -> int:
         return len(self.start)
 

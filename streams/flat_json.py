@@ -212,24 +212,24 @@ class Template:
 
 
 def _text(words: Words, buffer: NDArray[np.uint8], at: Counts) -> tuple[Counts, Words]:
-    """Sizes of n plain texts that begin with these words, and what is not 0 where there is none, or one that is too long."""
+    """Sizes of n plain texts that begin with these words, and what is not 0 where there is none, or one that is too long.
+
+    What ends a text is for the next literal to say: it begins with the quotation mark.
+    """
     n = words.shape[1]
-    size, bad = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.uint64)
+    size = np.zeros(n, dtype=np.int64)
     going_on = np.full(n, ~_ZERO)  # all bits set: no end was found yet
     done = 0
     while True:
         for word in words:
             mark = shared(first(not_plain(word)))
-            bad |= mark & ~quotes(word) & going_on
             size += bytes_below(mark) & going_on.view(np.int64)
             going_on &= (mark != 0) - _ONE
         done += len(words)
         if 8 * done > LONGEST_TEXT or not going_on.any():
             break
         words = blocks(buffer, np.minimum(at + 8 * done, len(buffer) - 16), 2)
-    bad |= going_on
-    bad |= (size == 0) | (size > LONGEST_TEXT)
-    return size, bad
+    return size, going_on | (size == 0) | (size > LONGEST_TEXT)
 
 
 def _milliseconds(words: Words) -> tuple[NDArray[np.int64], Words]:

@@ -127,13 +127,13 @@ def _channels() -> Document:
         "operatorAlerts": _channel(
             names.operator_topic("{operator}"), "An operator's own events, without its rivals' figures.", "alert"
         ),
-        "shadowAlerts": _channel(names.alerts_shadow, "Events of rules that are on trial: for the city alone.", "alert"),
         "openAlerts": _channel(
             names.alerts_open,
             "The newest event of each open episode, the city's copy; of one key the highest `sequence` counts.",
             *("openAlert", "closedAlert"),
             compacted=True,
         ),
+        "shadowAlerts": _channel(names.alerts_shadow, "Every event of rules on trial: for the city alone.", "alert"),
         "quarantine": _channel(names.quarantine, "Records that were refused.", "quarantined"),
         "facts": _channel(names.facts, "From stage one to stage two.", "frame", internal=True),
         "progress": _channel(names.progress, "How far each city is.", "progress", compacted=True, internal=True),
@@ -165,8 +165,8 @@ _OPERATIONS = {
     "keepTime": _operation("send", "pings", "A worker says what time it is where nobody speaks."),
     "sendAlerts": _operation("send", "alerts", "The city reads everything."),
     "sendOperatorAlerts": _operation("send", "operatorAlerts", "An operator reads its own."),
-    "sendShadowAlerts": _operation("send", "shadowAlerts", "The city looks how a rule would do."),
     "sendOpenAlerts": _operation("send", "openAlerts", "What is open now."),
+    "sendShadowAlerts": _operation("send", "shadowAlerts", "What rules on trial would say."),
     "sendQuarantine": _operation("send", "quarantine", "What was refused."),
     "sendFacts": _operation("send", "facts", "Stage one."),
     "receiveFacts": _operation("receive", "facts", "Stage two."),

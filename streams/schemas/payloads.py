@@ -7,12 +7,23 @@ others. See docs/operators.md.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from geo.alert import CLEARED, DEFICIT, FEED_SILENT, OVERCROWDED, RAISED, SCHEMA, SEVERITIES, UPDATED, WHOLE_CITY
+from geo.alert import (
+    CLEARED,
+    DEFICIT,
+    FEED_SILENT,
+    OVERCROWDED,
+    RAISED,
+    RESTOCKED,
+    SCHEMA,
+    SEVERITIES,
+    UPDATED,
+    WHOLE_CITY,
+)
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.states import STATES, VEHICLES
@@ -51,17 +62,6 @@ class Position(msgspec.Struct):
     lng: Annotated[float, Meta(ge=-180, le=180, description="Longitude.")]
 
 
-class Window(msgspec.Struct):
-    """When a rule applies, by the clock of the city."""
-
-    days: Annotated[list[str], _text("Days on which the window opens, `mon` to `sun`.")]
-    start_time: Annotated[str, Meta(description="When it opens.", pattern=r"^\d{2}:\d{2}:\d{2}$")]
-    end_time: Annotated[
-        str, Meta(description="When it closes; not later than it opens: on the next day.", pattern=r"^\d{2}:\d{2}:\d{2}$")
-    ]
-    time_zone: Annotated[str, _text("Of these times, a name of the IANA database.")]
-
-
 class Rule(msgspec.Struct):
     """The rule that the alert is about."""
 
@@ -71,10 +71,12 @@ class Rule(msgspec.Struct):
     threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
     unit: Annotated[str, _word("Of `threshold`: `bikes`, or `s` (seconds).", "bikes", "s")]
     per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
-    window: Annotated[Window | None, _text("When the rule applies; null: always.")]
+    window: Annotated[
+        dict[str, Any] | None, _text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
+    ]
     scope: Annotated[
         str | UnsetType,
-        _word("`all_operators`: the threshold is for all together; absent: for each operator.", "all_operators"),
+        _word("`all_operators`: the threshold is one for all operators together; absent: for each.", "all_operators"),
     ] = UNSET
 
 
@@ -88,9 +90,9 @@ class HotSpot(msgspec.Struct):
 
 
 class Area(msgspec.Struct):
-    """Where. Of an area that is a whole city everything but type and name is null."""
+    """Where. If nothing is counted (`feed_silent`), everything but type and name is null."""
 
-    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` or `city`.", "cell", "zone", WHOLE_CITY)]
+    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
     h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
     resolution: Annotated[int | None, _text("H3 resolution of the cell.")]
     name: Annotated[str | None, _text("Name of the area; null for cells.")]
@@ -149,7 +151,8 @@ class Alert(msgspec.Struct):
     kind: Annotated[
         str,
         _word(
-            "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too long).",
+            "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too "
+            "long).",
             OVERCROWDED,
             DEFICIT,
             FEED_SILENT,
@@ -192,25 +195,20 @@ class Alert(msgspec.Struct):
     cleared_by: Annotated[
         str | None,
         _word(
-            "What ended it: what became of most of the bikes, `restocked` (of a deficit: enough bikes came), `policy` (what was in "
-            "force is not any more), or `returned` (the feed speaks again); null: it has not ended.",
+            "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
+            "bikes), `restocked` (enough bikes came), or `returned` (the feed speaks again); null: it has not ended.",
             *CAUSES,
-            "restocked",
+            RESTOCKED,
             "returned",
         ),
     ]
     links: Annotated[Links | None, _text("Maps of the centroid; null: of no place.")]
     count_all_operators: Annotated[
         int | UnsetType | None,
-        _text(
-            "Bikes of all operators in the area. Only in the city's copy, or of a rule on all operators if at least three are there."
-        ),
+        _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
-    missing: Annotated[_Number | UnsetType, _text("How many are missing; only of a `deficit`.")] = UNSET
-    mode: Annotated[
-        str | UnsetType,
-        _word("`shadow`: the rule is on trial, and nobody has to act. Only in the city's topic for these.", "shadow"),
-    ] = UNSET
+    missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
+    mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
 
 
 class Origin(msgspec.Struct):
@@ -243,7 +241,7 @@ class CloudEventHeaders(msgspec.Struct, kw_only=True):
         str,
         _word("`urban-brain.alert.` and the state.", *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, CLEARED))),
     ]
-    ce_subject: Annotated[str, _text("The area: an H3 index, or `city`.")]
+    ce_subject: Annotated[str, _text("The area: an H3 index, the id of a zone, or `city`.")]
     ce_time: Annotated[str, _time("`observed_at` of the alert.")]
     ce_dataschema: Annotated[
         str, Meta(description="`$id` of the schema of the body.", extra_json_schema={"const": DATA_SCHEMA})

@@ -50,7 +50,24 @@ def _pattern(value: object) -> str:
     raise RefusedError("must contain {topic} and may contain {prefix} and {app_id}", "Leave it out for the default.")
 
 
-class Deployment(BaseSettings):
+class FileAndEnvironment(BaseSettings):
+    """Settings of one deployment: from a file and the environment, never part of what decides about alerts."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+class Deployment(FileAndEnvironment):
     """See examples/city.toml for what each key is for."""
 
     model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="forbid", frozen=True, validate_default=False)
@@ -100,19 +117,6 @@ class Deployment(BaseSettings):
     tls_certificate: str | None = Field(None, description="PEM file of the certificate to show to the brokers.")
     tls_key: str | None = Field(None, description="PEM file of its key.")
     tls_key_password: SecretStr | None = Field(None, description="Only from the environment.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
 
     @property
     def min_insync_replicas(self) -> int:

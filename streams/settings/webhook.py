@@ -14,9 +14,9 @@ from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from streams.settings.deployment import ENV_PREFIX, Deployment
+from streams.settings.deployment import ENV_PREFIX, Deployment, FileAndEnvironment
 from streams.settings.problems import Problem, RefusedError
 from streams.settings.scalars import Identifier, Name, PositiveDuration
 from streams.settings.values import Topics
@@ -61,7 +61,7 @@ def _topic(value: object) -> str:
 TopicName = Annotated[str, BeforeValidator(_topic)]
 
 
-class Webhook(BaseSettings):
+class Webhook(FileAndEnvironment):
     """See docs/operators.md for what each key is for."""
 
     model_config = SettingsConfigDict(env_prefix=WEBHOOK_PREFIX, extra="forbid", frozen=True, validate_default=False)
@@ -80,19 +80,6 @@ class Webhook(BaseSettings):
     window: int = Field(1000, ge=1, le=100_000, description="Events in hand, at most: one that fails holds the offset back.")
     dead_letter_topic: TopicName | None = Field(None, description="Topic for what could not be delivered.")
     dead_letter_file: str | None = Field(None, description="File for what could not be delivered, JSON lines.")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment wins over the file."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
 
     def key(self) -> bytes:
         """The bytes to sign with. Never log them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -363,3 +364,15 @@ def test_a_reader_of_our_output_that_goes_away_is_no_traceback(config: Path, pin
         assert process.stderr is not None
         process.stdout.close()
         assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_taken_port_is_told_at_once_even_if_no_broker_answers(
+    config: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("0.0.0.0", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv("URBAN_BRAIN_HTTP_PORT", str(port))
+        code, _, err = run("worker", "--config", config)
+    assert code == 2
+    assert f"port {port}" in err
+    assert "waiting" not in err

@@ -164,6 +164,20 @@ def test_bikes_not_heard_for_twice_the_ttl_are_forgotten_and_nobody_notices() ->
     assert story.say(215, Ping("constant", late_ms=200)) == []
 
 
+def test_what_is_forgotten_while_a_tick_is_open_takes_nothing_from_it() -> None:
+    """More bikes come in the open tick, so that memory is tidied; some that it has heard of were about to be forgotten."""
+    later = START_MS + 5 * MINUTE
+    items: list[Item] = [(START_MS, Ping(f"old-{j}")) for j in range(1000)]
+    items += [(later, Ping(f"old-{j}", east=j)) for j in (900, 5, 300)]
+    items += [(later, Ping(f"new-{j}")) for j in range(100)]
+    cut = Story(timeline(epoch(ttl_ms=MINUTE)))
+    frames = [frame for part in (items[:1000], items[1000:1003], items[1003:]) for frame in cut.take(*part).frames]
+    assert cut.source.bikes() == 103
+    frames += cut.take((later + MINUTE, None)).frames
+    whole = Story(timeline(epoch(ttl_ms=MINUTE))).take(*items, (later + MINUTE, None))
+    assert list(map(plain, frames)) == list(map(plain, whole.frames))
+
+
 def test_a_bike_is_remembered_as_long_as_any_later_epoch_wants() -> None:
     story = Story(timeline(epoch(ttl_ms=MINUTE), epoch(FIRST + 60, ttl_ms=10 * MINUTE)))
     story.at(0, Ping("old"))

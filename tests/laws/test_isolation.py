@@ -16,9 +16,13 @@ OPERATORS = ("alpha", "beta")
 
 
 def overcrowded(records: list[FeedRecord], operator: str) -> list[Event]:
-    """Its own events on too many bikes. (Silence of all at one moment is the city's affair, and told otherwise.)"""
+    """Its own events on too many bikes, by rules on each operator alone.
+
+    (What the rules on all operators together say of the one is a matter of all, and so is the silence of all at one moment.)
+    """
     events = Backtest(timeline(), FEEDS).run(records)
-    return [event for event in events if event.operator == operator and event.kind == OVERCROWDED]
+    own = [event for event in events if event.operator == operator and event.kind == OVERCROWDED]
+    return [event for event in own if "scope" not in orjson.loads(event.body)["rule"]]
 
 
 def is_of(record: FeedRecord, operator: str) -> bool:

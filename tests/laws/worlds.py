@@ -227,7 +227,7 @@ def _with_policies(timeline: Timeline, ruler: Ruler) -> Timeline:
 def _with_plans(timeline: Timeline, r: random.Random) -> Timeline:
     """The same versions; most cities plan where to bring bikes, and some change their minds."""
     known: dict[str, Planning | None] = {}
-    more = r.choice((0, 2, 3))
+    more = r.choice((0, 0, 0, 2))
     epochs = []
     for epoch in timeline.epochs:
         for city in epoch.cities:

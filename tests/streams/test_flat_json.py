@@ -97,6 +97,13 @@ def test_a_ping_with_a_byte_more_or_less_means_what_the_parser_says(ping: bytes)
         agree(values, sample=ping)
 
 
+def test_accuracies_are_rounded_to_millimetres_as_their_floats_are() -> None:
+    metres = ["0.0005", "0.0015", "2.0005", "12.34550000", "12.34549999", "3.00050001", "99.9995", "1.00049995", "7.0014999999"]
+    pings = [COMPACT.replace(b'"accuracy":3', b'"accuracy":' + text.encode()) for text in metres]
+    pings += [COMPACT.replace(b'"accuracy":3', b'"accuracy":%d.%04d' % (i, 10 * i % 1000 + 5)) for i in range(500)]
+    agree(pings, sample=COMPACT)
+
+
 def numeral(r: random.Random, low: float, high: float) -> str:
     number = r.uniform(low, high)
     return r.choice(
