@@ -105,6 +105,7 @@ class CityState:
     def _work(self, tick: int, sections: Sections) -> list[Event]:
         """One tick: who speaks, what is said, what expires, what is in force from now on, what is too much."""
         moves, before = Moves(tick), self.city
+        self.rebalancing.made = self.rebalancing.made_before(tick, self.planning, self.watches)
         turned = self._turn(tick)
         released = self._watch_operators(tick) if turned else []
         fell, returned = self.silence.advance(tick, self._heard(sections))

@@ -55,7 +55,7 @@ def pack(city: CityState) -> Packed:
             "tick_ms": city.timeline.tick_ms,
             "done": city.done,
             "begun": city.begun,
-            "planned": city.rebalancing.made,
+            "planned": city.rebalancing.made_before(city.done + 1, city.planning, city.watches),
             "operators": city.timeline.operators,
             "resolutions": [key for key in city.ground.tables if isinstance(key, int)],
             "policies": [key for key in city.ground.tables if isinstance(key, str)],

@@ -1,4 +1,4 @@
-"""Where to bring the bikes that are too many: a plan of moves for one operator, or for all of a city.
+"""Where to bring the bikes that are too many: a plan of moves for one operator.
 
 Bikes go from the areas of open episodes to places that stay at or under their target, and under whatever is allowed for all operators
 together, within `max_haul_m`. In this order: as many as possible to shortages; as few as possible to the depot; as few bike-metres as
@@ -10,7 +10,7 @@ not planned yet is added, and only a plan that is at least 15 % better replaces 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.flow import Problem, solve
-from geo.reach import GREATEST_REACH_MM, pairs_within
+from geo.reach import GREATEST_REACH_MM, Pairs, pairs_within
 
 DEPOT = 0
 """`to` of a move to no place. No H3 index is 0."""
@@ -116,42 +116,26 @@ class Worth(NamedTuple):
     bike_m: int
 
 
-def plan(places: Places, excesses: Iterable[Excess], previous: Plan = NOTHING, *, max_haul_m: int = MAX_HAUL_M) -> Plan:
+def plan(
+    places: Places,
+    excesses: Iterable[Excess],
+    previous: Plan = NOTHING,
+    *,
+    max_haul_m: int = MAX_HAUL_M,
+    pairs: Pairs | None = None,
+) -> Plan:
     """The plan of one operator. The order of places and excesses does not matter.
 
-    previous: the plan that is being carried out. Raises ValueError for two excesses of one episode, one that is negative, or a haul out
-    of range.
+    previous: the plan that is being carried out. pairs: who is within reach of whom, of the excesses by episode and the places by cell,
+    if it is known already. Raises ValueError for two excesses of one episode, one that is negative, or a haul out of range.
     """
-    desk = _Desk.of(places, excesses, max_haul_m)
+    desk = _Desk.of(places, excesses, max_haul_m, pairs)
     kept = desk.still_right(previous)
     repaired = kept + desk.best(kept)
     if not kept.any():
         return desk.plan(repaired)
     fresh = desk.best(desk.nothing())
     return desk.plan(fresh if clearly_better(desk.worth(fresh), desk.worth(repaired)) else repaired)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one operator has, and what it is doing already."""
-
-    places: Places
-    excesses: Sequence[Excess]
-    previous: Plan = NOTHING
-
-
-def plan_all(asks: Mapping[str, Ask], *, max_haul_m: int = MAX_HAUL_M) -> dict[str, Plan]:
-    """The plan of each operator, by name. Room that the rules on all operators leave is given out in this order: what one's plan brings
-    to a place, the next ones no longer find there."""
-    taken: dict[int, int] = {}
-    plans = {}
-    for name in sorted(asks):
-        ask = asks[name]
-        plans[name] = plan(_without(ask.places, taken), ask.excesses, ask.previous, max_haul_m=max_haul_m)
-        for move in plans[name].moves:
-            if move.to != DEPOT:
-                taken[move.to] = taken.get(move.to, 0) + move.bikes
-    return plans
 
 
 def clearly_better(new: Worth, old: Worth) -> bool:
@@ -164,19 +148,6 @@ def clearly_better(new: Worth, old: Worth) -> bool:
     return False
 
 
-def _without(places: Places, taken: Mapping[int, int]) -> Places:
-    """The places with less room for anybody."""
-    if not taken:
-        return places
-    cells = np.fromiter(taken.keys(), np.int64, len(taken))
-    bikes = np.fromiter(taken.values(), np.int64, len(taken))
-    order = np.argsort(cells)
-    at = np.minimum(np.searchsorted(cells, places.cell, sorter=order), len(cells) - 1)
-    gone = np.where(cells[order][at] == places.cell, bikes[order][at], 0)
-    left = np.where(places.room == NO_LIMIT, NO_LIMIT, np.maximum(places.room - gone, 0))
-    return replace(places, room=left.astype(np.int32))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Desk:
     """A problem in canonical order, and flows over its pairs: int64, one number for each pair and then one for each origin's depot."""
@@ -186,7 +157,7 @@ class _Desk:
     problem: Problem
 
     @classmethod
-    def of(cls, places: Places, excesses: Iterable[Excess], max_haul_m: int) -> Self:
+    def of(cls, places: Places, excesses: Iterable[Excess], max_haul_m: int, pairs: Pairs | None) -> Self:
         places, listed = places.sorted(), sorted(excesses)
         episodes = [excess.episode for excess in listed]
         if len(set(episodes)) < len(episodes):
@@ -199,9 +170,12 @@ class _Desk:
         room[np.isin(places.cell, [cell for excess in listed for cell in excess.cells])] = 0
         open_ = np.flatnonzero(room)
         short = np.clip(places.minimum.astype(np.int64) - places.count, 0, None)
-        lat = np.array([excess.lat for excess in listed], np.int32)
-        lng = np.array([excess.lng for excess in listed], np.int32)
-        pairs = pairs_within((lat, lng), (places.lat[open_], places.lng[open_]), max_haul_m * 1000)
+        if pairs is None:
+            lat = np.array([excess.lat for excess in listed], np.int32)
+            lng = np.array([excess.lng for excess in listed], np.int32)
+            pairs = pairs_within((lat, lng), (places.lat, places.lng), max_haul_m * 1000)
+        pairs = Pairs(*(column[room[pairs.place] > 0] for column in pairs))
+        pairs = pairs._replace(place=(np.cumsum(room > 0) - 1)[pairs.place])
         supply = np.array([excess.bikes for excess in listed], np.int64)
         return cls(episodes, places.cell[open_], Problem(supply, room[open_], short[open_], pairs, max_haul_m))
 

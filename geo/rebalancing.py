@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geo.alert import DEFICIT, OVERCROWDED, Haul, episode_id
 from geo.cells import ALERT_RESOLUTION, Centres, cells_of, centroid, e7
-from geo.episodes import NEVER, Episode
+from geo.episodes import NEVER, Episode, Phase
 from geo.ground import Ground, Moves
 from geo.params import Planning, Timeline
 from geo.plan import DEPOT, Excess, Move, Plan, plan
-from geo.reach import pairs_within
+from geo.reach import Pairs, pairs_within
+from geo.surroundings import Surroundings
 from geo.vacancies import Spots, Vacancies, bicycles_if_none, count_in
 from geo.watch import Watch
 
@@ -29,6 +31,7 @@ ACTS_AFTER = 2
 """Ticks from the making of a plan to its first effect."""
 
 LONG_AGO = -(2**62)
+MANY_EPISODES = 65_536
 
 Hauls = tuple[Haul, ...]
 
@@ -41,7 +44,7 @@ class Pending:
     hauls: dict[str, Hauls]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Open:
     """An open episode of a rule that is no shadow."""
 
@@ -58,7 +61,7 @@ class _Open:
     def code(self) -> int:
         return int(self.watch.counts.codes[self.pair])
 
-    @property
+    @cached_property
     def bikes(self) -> int:
         """Too many, or missing."""
         return self.watch.measure.reading(self.pair).excess
@@ -73,11 +76,24 @@ class Rebalancing:
         self._changed = True  # since the last plan; the same question again has the same answer
         self._city, self._timeline, self._ground = city, timeline, ground
         self._centres = Centres()
+        self._surroundings: dict[int, Surroundings] = {}
+        self._point_of = lru_cache(MANY_EPISODES)(lambda cell: e7(centroid(cell)))
+        self._id_of = lru_cache(MANY_EPISODES)(partial(episode_id, city))
 
     def deadline(self, planning: Planning | None, watches: Sequence[Watch]) -> int:
         """The first tick at which a plan acts or is made, if nothing else happens before."""
         due = self.pending.acts_at if self.pending else NEVER
-        return min(due, self._next(planning)) if planning and _any_open(watches) else due
+        return min(due, self._next(planning)) if planning and self._changed and _any_open(watches) else due
+
+    def made_before(self, tick: int, planning: Planning | None, watches: Sequence[Watch]) -> int:
+        """The tick of the last plan before `tick`, with those that were not made because nothing had happened since the one before.
+
+        planning: what was in force up to `tick`.
+        """
+        if planning is None or self._changed or not _any_open(watches):
+            return self.made
+        every = self._next(planning) - self.made
+        return self.made + max(0, tick - 1 - self.made) // every * every
 
     def act(self, planning: Planning | None, watches: Sequence[Watch], moves: Moves) -> None:
         """The plan that is due becomes the moves of episodes; without a planning there are none, and never were."""
@@ -100,7 +116,7 @@ class Rebalancing:
             self.made = tick
             return
         crowds, shortages = (list(self._open(watches, kind)) for kind in (OVERCROWDED, DEFICIT))
-        vacancies, hauls = Vacancies(watches), {}
+        vacancies, hauls = Vacancies(watches, self._surroundings), {}
         for operator in np.flatnonzero(speaks).tolist():
             too_many = [one for one in crowds if one.operator == operator and one.bikes]
             if too_many:
@@ -132,7 +148,7 @@ class Rebalancing:
                 if not rule.shadow:
                     area = watch.layer.name_of(int(codes[pair]))
                     operator = self._timeline.operators[int(watch.counts.operators[pair])]
-                    name = episode_id(self._city, rule.key, area, operator, episode.opened, *more)
+                    name = self._id_of(rule.key, area, operator, episode.opened, *more)
                     yield _Open(name, watch, pair, episode)
 
     # -- one operator -----------------------------------------------------------------------------------------------
@@ -140,12 +156,13 @@ class Rebalancing:
     def _plan_of(
         self, operator: int, crowds: Sequence[_Open], shortages: Sequence[_Open], vacancies: Vacancies, max_haul_m: int
     ) -> dict[str, Hauls]:
+        crowds = sorted(crowds, key=lambda one: one.id)
         excesses = [Excess(one.id, *self._point(one), one.bikes, ()) for one in crowds]
         kinds = self._kinds(operator)
-        spots, nearest_m = _reached(self._spots(operator, shortages, kinds), excesses, max_haul_m)
+        spots, pairs = self._reached(operator, self._lacking(operator, shortages, kinds), excesses, max_haul_m)
         previous = [Move(one.id, haul.to, haul.bikes, haul.distance_m) for one in crowds for haul in one.episode.hauls]
-        places = vacancies.places(operator, kinds, spots, nearest_m)
-        made = plan(places, excesses, Plan(tuple(previous)), max_haul_m=max_haul_m)
+        places = vacancies.places(operator, kinds, spots, _nearest(pairs, len(spots.cell)))
+        made = plan(places, excesses, Plan(tuple(previous)), max_haul_m=max_haul_m, pairs=pairs)
         number = {cell: i for i, cell in enumerate(spots.cell.tolist())}
         brought = np.zeros(len(number), np.int64)
         hauls: dict[str, list[Haul]] = {}
@@ -165,26 +182,48 @@ class Rebalancing:
         roster = self._ground.roster
         return bicycles_if_none(roster.rows["vehicle"][roster.rows["stands"] & (roster.operators == operator)])
 
-    def _spots(self, operator: int, shortages: Sequence[_Open], kinds: Sequence[int]) -> Spots:
-        """Zones that lack bikes, by their centroids, then cells in which the operator has any."""
+    def _lacking(self, operator: int, shortages: Sequence[_Open], kinds: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+        """(lat, lng, bikes that are missing) of zones that lack some, by the cells of their centroids."""
         lacking: dict[int, tuple[int, int, int]] = {}
         for one in shortages:
             at = self._point(one)
             cell = int(cells_of(np.array(at[:1], np.int32), np.array(at[1:], np.int32), ALERT_RESOLUTION)[0])
             if cell not in lacking and one.bikes and count_in(one.watch, operator, kinds, at, one.code):
                 lacking[cell] = (*at, one.bikes)
+        return lacking
+
+    def _reached(
+        self, operator: int, lacking: dict[int, tuple[int, int, int]], excesses: Sequence[Excess], max_haul_m: int
+    ) -> tuple[Spots, Pairs]:
+        """The places within reach of any excess, by cell, and who is within reach of whom: zones that lack bikes, and cells in
+        which the operator has any."""
         table = self._ground.tables[ALERT_RESOLUTION]
-        size = table.size
-        occupied = table.codes[:size][(table.count[:size] > 0) & (table.operators[:size] == operator)]
-        first = np.array(list(lacking), np.int64)
-        rest = occupied[~np.isin(occupied, first)]
-        rows = np.array(list(lacking.values()), np.int64).reshape(-1, 3)
-        lat, lng = self._centres.of(rest)
-        return Spots(
-            cell=np.concatenate((first, rest)),
-            lat=np.concatenate((rows[:, 0].astype(np.int32), lat)),
-            lng=np.concatenate((rows[:, 1].astype(np.int32), lng)),
-            lacks=np.concatenate((rows[:, 2], np.zeros(len(rest), np.int64))),
+        around = self._surroundings.setdefault(operator, Surroundings(operator, self._centres))
+        around.refresh(table)
+        origins = [(excess.lat, excess.lng) for excess in excesses]
+        occupied = (table.count[around.slot] > 0) & ~np.isin(around.cell, list(lacking))
+        near = around.near(origins, max_haul_m)
+        near = Pairs(*(column[occupied[near.place]] for column in near))
+        number = np.flatnonzero(np.bincount(near.place, minlength=len(around.cell)))
+        zones = np.array([(cell, *zone) for cell, zone in lacking.items()], np.int64).reshape(-1, 4)
+        zone_at = zones[:, 1].astype(np.int32), zones[:, 2].astype(np.int32)
+        at = np.array(origins, np.int32)
+        to_zones = pairs_within((at[:, 0], at[:, 1]), zone_at, max_haul_m * 1000)
+        reached = np.flatnonzero(np.bincount(to_zones.place, minlength=len(zones)))
+        spots = Spots(
+            cell=np.concatenate((zones[reached, 0], around.cell[number])),
+            lat=np.concatenate((zone_at[0][reached], around.lat[number])),
+            lng=np.concatenate((zone_at[1][reached], around.lng[number])),
+            lacks=np.concatenate((zones[reached, 3], np.zeros(len(number), np.int64))),
+            number=np.concatenate((np.full(len(reached), -1), number)),
+        )
+        by_cell = np.argsort(spots.cell)
+        rank = np.empty(len(by_cell), np.int64)
+        rank[by_cell] = np.arange(len(by_cell))
+        rank_of_zone, rank_of_number = np.zeros(len(zones), np.int64), np.zeros(len(around.cell), np.int64)
+        rank_of_zone[reached], rank_of_number[number] = rank[: len(reached)], rank[len(reached) :]
+        return spots.take(by_cell), _merged(
+            near._replace(place=rank_of_number[near.place]), to_zones._replace(place=rank_of_zone[to_zones.place])
         )
 
     def _point(self, one: _Open) -> tuple[int, int]:
@@ -192,21 +231,30 @@ class Rebalancing:
         cell = one.watch.layer.cell_of(one.code)
         if cell is None:
             return e7(one.watch.layer.area(one.code).centroid)
-        return e7(centroid(cell))
+        return self._point_of(cell)
 
 
 def _any_open(watches: Sequence[Watch]) -> bool:
     """Whether there is anything to plan for."""
     return any(
-        not watch.rule_of(pair).shadow for watch in watches if watch.measure.kind == OVERCROWDED for pair in watch.open_pairs()
+        episode.phase is Phase.OPEN and not watch.rule_of(pair).shadow
+        for watch in watches
+        if watch.measure.kind == OVERCROWDED
+        for pair, episode in watch.episodes.items()
     )
 
 
-def _reached(spots: Spots, excesses: Sequence[Excess], max_haul_m: int) -> tuple[Spots, NDArray[np.int64]]:
-    """Those within reach of any excess, and how far they are from the nearest: int64 (n,), metres."""
-    lat, lng = (np.array([getattr(one, axis) for one in excesses], np.int32) for axis in ("lat", "lng"))
-    pairs = pairs_within((lat, lng), (spots.lat, spots.lng), max_haul_m * 1000)
-    nearest = np.full(len(spots.cell), 2**62, np.int64)
+def _merged(some: Pairs, others: Pairs) -> Pairs:
+    """Pairs of either, ascending as both are."""
+    if not len(others.origin):
+        return some
+    both = Pairs(*(np.concatenate(columns) for columns in zip(some, others, strict=True)))
+    order = np.lexsort((both.place, both.origin))
+    return Pairs(*(column[order] for column in both))
+
+
+def _nearest(pairs: Pairs, places: int) -> NDArray[np.int64]:
+    """How far each place is from the nearest origin: int64 (places,), metres."""
+    nearest = np.full(places, 2**62, np.int64)
     np.minimum.at(nearest, pairs.place, pairs.distance_m)
-    reached = np.flatnonzero(nearest < 2**62)
-    return spots.take(reached), nearest[reached]
+    return nearest

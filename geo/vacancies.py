@@ -6,9 +6,9 @@ share an area may get of it is given out before anything is planned, so that no 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,25 +16,31 @@ from numpy.typing import NDArray
 from geo.measures import Crowding
 from geo.plan import NO_LIMIT, Places
 from geo.policy import UNLIMITED
-from geo.states import STATES, VEHICLES
+from geo.states import VEHICLES
+from geo.surroundings import Surroundings, codes_at
 from geo.watch import Watch
 
-_AVAILABLE, _BICYCLE = STATES.index("available"), VEHICLES.index("bicycle")
+_BICYCLE = VEHICLES.index("bicycle")
 
 Numbers = NDArray[np.int64]
 Coordinates = NDArray[np.int32]
 
 
 class Spots(NamedTuple):
-    """n cells, each once, and a point in each (1e-7 degrees); lacks: bikes that are missing there, int64 (n,)."""
+    """n cells, each once, and a point in each (1e-7 degrees).
+
+    lacks   int64 (n,)  bikes that are missing there
+    number  int64 (n,)  the cell's, if the point is its centroid, among the operator's surroundings; else -1
+    """
 
     cell: Numbers
     lat: Coordinates
     lng: Coordinates
     lacks: Numbers
+    number: Numbers
 
     def take(self, which: NDArray[np.intp]) -> Spots:
-        return Spots(self.cell[which], self.lat[which], self.lng[which], self.lacks[which])
+        return Spots(self.cell[which], self.lat[which], self.lng[which], self.lacks[which], self.number[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +53,10 @@ class Shared:
 
 
 class Vacancies:
-    """What there is at one tick, for one operator after the other."""
+    """What there is at one tick, for one operator after the other. surroundings: of each that is asked for."""
 
-    def __init__(self, watches: Sequence[Watch]) -> None:
+    def __init__(self, watches: Sequence[Watch], surroundings: Mapping[int, Surroundings]) -> None:
+        self._surroundings = surroundings
         self._watches = [watch for watch in watches if isinstance(watch.measure, Crowding)]
         self._promised: dict[tuple[int, int], int] = {}  # bikes that operators before bring, by (watch, area) of a limit on all
 
@@ -75,7 +82,7 @@ class Vacancies:
             together = np.array([rule.all_operators for rule in watch.rules], np.bool_)
             if not together.any():
                 continue
-            place, codes = _members(watch, operator, kinds, spots)
+            place, codes = self._members(watch, operator, kinds, spots)
             shared = together[watch.layer.rule_of(codes)]
             for code, more in zip(codes[shared].tolist(), bikes[place[shared]].tolist(), strict=True):
                 self._promised[number, code] = self._promised.get((number, code), 0) + more
@@ -97,7 +104,7 @@ class Vacancies:
         """Every area that limits what these places may get."""
         place, area, room, areas = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], 0
         for number, watch in enumerate(self._watches):
-            at, codes = _members(watch, operator, kinds, spots)
+            at, codes = self._members(watch, operator, kinds, spots)
             found, each = np.unique(codes, return_inverse=True)
             left = self._room(number, watch, operator, found)
             limits = left < UNLIMITED
@@ -119,38 +126,34 @@ class Vacancies:
         crowded = watch.are_open(watch.counts.find(codes, np.full(len(codes), operator, np.int16)))
         return np.where(limited, np.where(crowded, 0, np.maximum(room - promised, 0)), UNLIMITED)
 
+    def _members(self, watch: Watch, operator: int, kinds: Sequence[int], spots: Spots) -> tuple[Numbers, Numbers]:
+        """(place, code of an area) of all areas in which a bike of any kind would count: each pair once."""
+        place, code = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for kind in kinds if watch.layer.follows_states else kinds[:1]:
+            codes = self._codes(watch, operator, kind, spots)
+            known = codes >= 0
+            for before_place, before_code in zip(place[1:], code[1:], strict=True):
+                known[before_place[codes[before_place] == before_code]] = False
+            place.append(np.flatnonzero(known))
+            code.append(codes[known])
+        return np.concatenate(place), np.concatenate(code)
+
+    def _codes(self, watch: Watch, operator: int, kind: int, spots: Spots) -> Numbers:
+        codes, cells = np.zeros(len(spots.cell), np.int64), spots.number >= 0
+        codes[cells] = self._surroundings[operator].codes(watch.key, watch.layer, kind, spots.number[cells])
+        codes[~cells] = codes_at(watch.layer, operator, kind, spots.lat[~cells], spots.lng[~cells])
+        return codes
+
 
 def count_in(watch: Watch, operator: int, kinds: Sequence[int], at: tuple[int, int], code: int) -> bool:
     """Whether an operator's bikes of every kind would count in an area if they stood at a point."""
-    here = Spots(np.zeros(1, np.int64), np.array([at[0]], np.int32), np.array([at[1]], np.int32), np.zeros(1, np.int64))
-    _, codes = _members(watch, operator, kinds, here)
-    return codes.tolist() == [code] and all(len(_members(watch, operator, [kind], here)[1]) for kind in kinds)
+    lat, lng = np.array(at[:1], np.int32), np.array(at[1:], np.int32)
+    return all(codes_at(watch.layer, operator, kind, lat, lng).tolist() == [code] for kind in kinds)
 
 
 def bicycles_if_none(kinds: NDArray[np.uint8]) -> list[int]:
     """Vehicle types, each once; one that was not told is a bicycle."""
-    return sorted({kind or _BICYCLE for kind in np.unique(kinds).tolist()})
-
-
-def _members(watch: Watch, operator: int, kinds: Sequence[int], spots: Spots) -> tuple[Numbers, Numbers]:
-    """(place, code of an area) of all areas in which a bike of any kind would count: each pair once."""
-    n = len(spots.cell)
-    operators, state = np.full(n, operator, np.int16), np.full(n, _AVAILABLE, np.uint8)
-    place, code = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for kind in kinds if watch.layer.follows_states else kinds[:1]:
-        rows: dict[str, NDArray[Any]] = {
-            "lat": spots.lat,
-            "lng": spots.lng,
-            "state": state,
-            "vehicle": np.full(n, kind, np.uint8),
-        }
-        codes = watch.layer.codes(rows, operators)
-        known = codes >= 0
-        for before_place, before_code in zip(place[1:], code[1:], strict=True):
-            known[before_place[codes[before_place] == before_code]] = False
-        place.append(np.flatnonzero(known))
-        code.append(codes[known])
-    return np.concatenate(place), np.concatenate(code)
+    return sorted({kind or _BICYCLE for kind in np.flatnonzero(np.bincount(kinds)).tolist()})
 
 
 def _give_out(free: Numbers, shared: Shared, scarce: NDArray[np.bool_], order: NDArray[np.intp]) -> None:

@@ -16,7 +16,6 @@ from geo.plan import (
     DEPOT,
     NO_LIMIT,
     NOTHING,
-    Ask,
     Excess,
     Move,
     Places,
@@ -24,7 +23,6 @@ from geo.plan import (
     Worth,
     clearly_better,
     plan,
-    plan_all,
 )
 from tests.oracle import plan as oracle
 
@@ -233,33 +231,6 @@ def test_a_plan_that_follows_another_can_be_done_and_changes_only_for_a_reason(
         assert clearly_better(best, Worth(*oracle.worth_of(previous.moves, excesses, plain)))
         assert worth == best
     assert plan(ground, excesses, made) == made
-
-
-@given(grounds(), crowd(), grounds(), crowd())
-def test_operators_share_the_room_that_is_everybodys(
-    one: Places, crowd_of_one: list[Excess], other: Places, crowd_of_other: list[Excess]
-) -> None:
-    """Of a cell that both have, the room for anybody is the same number."""
-    both = min(len(one), len(other))
-    room = one.room.copy()
-    other = replace(other, room=np.concatenate([room[:both], other.room[both:]]).astype(np.int32))
-    plans = plan_all({"beta": Ask(other, crowd_of_other), "alpha": Ask(one, crowd_of_one)})
-    assert list(plans) == ["alpha", "beta"]
-    assert plans["alpha"] == plan(one, crowd_of_one), "the first by name finds all of it"
-    for i in range(both):
-        brought = sum(move.bikes for made in plans.values() for move in made.moves if move.to == 100 + i)
-        assert brought <= room[i]
-    left = replace(other, room=_left(other, plans["alpha"]))
-    assert plans["beta"] == plan(left, crowd_of_other)
-
-
-def _left(ground: Places, taken: Plan) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Room for anybody that a plan leaves."""
-    room = []
-    for cell, free in zip(ground.cell.tolist(), ground.room.tolist(), strict=True):
-        gone = sum(move.bikes for move in taken.moves if move.to == cell)
-        room.append(free if free == NO_LIMIT else max(0, free - gone))
-    return np.array(room, np.int32)
 
 
 def test_a_large_city_is_planned_rightly_and_the_plan_stands() -> None:
