@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.flow import Problem, solve
+from geo.prices import Prices
 from geo.reach import GREATEST_REACH_MM, Pairs, pairs_within
 
 DEPOT = 0
@@ -123,19 +124,26 @@ def plan(
     *,
     max_haul_m: int = MAX_HAUL_M,
     pairs: Pairs | None = None,
+    prices: Prices | None = None,
 ) -> Plan:
     """The plan of one operator. The order of places and excesses does not matter.
 
     previous: the plan that is being carried out. pairs: who is within reach of whom, of the excesses by episode and the places by cell,
-    if it is known already. Raises ValueError for two excesses of one episode, one that is negative, or a haul out of range.
+    if it is known already. prices: those of the plan before; they save time, and change no plan. Raises ValueError for two excesses of one episode, one that is negative, or a haul out of range.
     """
     desk = _Desk.of(places, excesses, max_haul_m, pairs)
     kept = desk.still_right(previous)
-    repaired = kept + desk.best(kept)
-    if not kept.any():
-        return desk.plan(repaired)
-    fresh = desk.best(desk.nothing())
-    return desk.plan(fresh if clearly_better(desk.worth(fresh), desk.worth(repaired)) else repaired)
+    repaired, prices = kept + desk.best(kept), prices or Prices()
+    if kept.any():
+        worth = desk.worth(repaired)
+        least_m = prices.least_m(desk.problem, desk.cell, elsewhere=worth.elsewhere, to_depot=worth.to_depot)
+        if least_m > 0 and not clearly_better(worth._replace(bike_m=least_m), worth):
+            return desk.plan(repaired)
+        fresh = desk.best(desk.nothing())
+    else:
+        worth, fresh = None, repaired
+    prices.learn(desk.problem, desk.cell, fresh[: len(desk.problem.pairs.origin)])
+    return desk.plan(fresh if worth is None or clearly_better(desk.worth(fresh), worth) else repaired)
 
 
 def clearly_better(new: Worth, old: Worth) -> bool:
@@ -188,29 +196,33 @@ class _Desk:
         if not previous.moves:
             return flow
         number = {name: i for i, name in enumerate(self.episodes)}
-        keys = pairs.origin * max(len(self.cell), 1) + pairs.place
-        supply, room = self.problem.supply.copy(), self.problem.room.copy()
-        for move in sorted(previous.moves, key=lambda move: (move.to == DEPOT, move.distance_m, move)):
-            origin = number.get(move.episode)
-            if origin is None:
-                continue
+        moves = [move for move in previous.moves if move.episode in number]
+        moves.sort(key=lambda move: (move.to == DEPOT, move.distance_m, move))
+        origins = np.array([number[move.episode] for move in moves], np.int64)
+        found = self._pairs_of(origins, np.array([move.to for move in moves], np.int64)).tolist()
+        supply, room, place_of = self.problem.supply.tolist(), self.problem.room.tolist(), pairs.place.tolist()
+        for move, origin, pair in zip(moves, origins.tolist(), found, strict=True):
             if move.to == DEPOT:
-                bikes = min(move.bikes, int(supply[origin]))
-                flow[len(keys) + origin] += bikes
-                supply[origin] -= bikes
+                bikes = min(move.bikes, supply[origin])
+                flow[len(pairs.origin) + origin] += bikes
+            elif pair >= 0:
+                bikes = min(move.bikes, supply[origin], room[place_of[pair]])
+                flow[pair] += bikes
+                room[place_of[pair]] -= bikes
+            else:
                 continue
-            place = int(np.searchsorted(self.cell, move.to))
-            if place == len(self.cell) or self.cell[place] != move.to:
-                continue
-            key = origin * len(self.cell) + place
-            pair = int(np.searchsorted(keys, key))
-            if pair == len(keys) or keys[pair] != key:
-                continue
-            bikes = min(move.bikes, int(supply[origin]), int(room[place]))
-            flow[pair] += bikes
             supply[origin] -= bikes
-            room[place] -= bikes
         return flow
+
+    def _pairs_of(self, origin: NDArray[np.int64], to: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The pairs of n (origin, cell); -1 where there is none."""
+        pairs = self.problem.pairs
+        if not len(pairs.origin):
+            return np.full(len(origin), -1)
+        place = np.minimum(np.searchsorted(self.cell, to), len(self.cell) - 1)
+        keys, wanted = pairs.origin * len(self.cell) + pairs.place, origin * len(self.cell) + place
+        pair = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where((self.cell[place] == to) & (keys[pair] == wanted), pair, -1)
 
     def best(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
         """The best flow of what a given one has not placed, into what it has left."""

@@ -22,6 +22,7 @@ from geo.episodes import NEVER, Episode, Phase
 from geo.ground import Ground, Moves
 from geo.params import Planning, Timeline
 from geo.plan import DEPOT, Excess, Move, Plan, plan
+from geo.prices import Prices
 from geo.reach import Pairs, pairs_within
 from geo.surroundings import Surroundings
 from geo.vacancies import Spots, Vacancies, bicycles_if_none, count_in
@@ -77,6 +78,7 @@ class Rebalancing:
         self._city, self._timeline, self._ground = city, timeline, ground
         self._centres = Centres()
         self._surroundings: dict[int, Surroundings] = {}
+        self._prices: dict[int, Prices] = {}
         self._point_of = lru_cache(MANY_EPISODES)(lambda cell: e7(centroid(cell)))
         self._id_of = lru_cache(MANY_EPISODES)(partial(episode_id, city))
 
@@ -162,7 +164,8 @@ class Rebalancing:
         spots, pairs = self._reached(operator, self._lacking(operator, shortages, kinds), excesses, max_haul_m)
         previous = [Move(one.id, haul.to, haul.bikes, haul.distance_m) for one in crowds for haul in one.episode.hauls]
         places = vacancies.places(operator, kinds, spots, _nearest(pairs, len(spots.cell)))
-        made = plan(places, excesses, Plan(tuple(previous)), max_haul_m=max_haul_m, pairs=pairs)
+        prices = self._prices.setdefault(operator, Prices())
+        made = plan(places, excesses, Plan(tuple(previous)), max_haul_m=max_haul_m, pairs=pairs, prices=prices)
         number = {cell: i for i, cell in enumerate(spots.cell.tolist())}
         brought = np.zeros(len(number), np.int64)
         hauls: dict[str, list[Haul]] = {}
