@@ -33,7 +33,7 @@ class Planning:
     """How far bikes may be brought, metres as the crow flies, and how often a plan is made. docs/planning.md."""
 
     max_haul_m: int = 3_000
-    interval_ms: int = 60_000
+    interval_ms: int = 120_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,9 @@ class Prices:
         """The prices of a best flow, bikes of each pair, int64 (k,): what one more bike would cost from there. cell: of the places."""
         pairs, weight = problem.pairs, _weight(problem)
         brought = np.bincount(pairs.place, flow, len(cell)).astype(np.int64)
-        direct = np.where(brought < problem.short, 0, np.where(brought < problem.room, 2 * weight, _TOO_DEAR))
+        direct = np.where(
+            brought < np.minimum(problem.short, problem.room), 0, np.where(brought < problem.room, 2 * weight, _TOO_DEAR)
+        )
         used = np.flatnonzero(flow)
         origin, place, distance_m = (column[used] for column in pairs)
         price, before = direct, _none()

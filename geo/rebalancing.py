@@ -166,13 +166,12 @@ class Rebalancing:
         places = vacancies.places(operator, kinds, spots, _nearest(pairs, len(spots.cell)))
         prices = self._prices.setdefault(operator, Prices())
         made = plan(places, excesses, Plan(tuple(previous)), max_haul_m=max_haul_m, pairs=pairs, prices=prices)
-        number = {cell: i for i, cell in enumerate(spots.cell.tolist())}
-        brought = np.zeros(len(number), np.int64)
+        brought = np.zeros(len(spots.cell), np.int64)
         hauls: dict[str, list[Haul]] = {}
         for move in made.moves:
             lat = lng = 0
             if move.to != DEPOT:
-                i = number[move.to]
+                i = int(np.searchsorted(spots.cell, move.to))
                 brought[i] += move.bikes
                 lat, lng = int(spots.lat[i]), int(spots.lng[i])
             hauls.setdefault(move.episode, []).append(Haul(move.distance_m, move.to, lat, lng, move.bikes))

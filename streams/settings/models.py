@@ -181,7 +181,7 @@ class RuleTable(Table):
 class PlanningTable(Table):
     enabled: bool = Field(True, description="false: alerts do not say where to bring bikes.")
     max_haul_m: int = Field(_PLANNING.max_haul_m, ge=1, le=50_000, description="Whole metres as the crow flies, 1 to 50000.")
-    interval: PositiveDurationMs = Field(_PLANNING.interval_ms, description='A duration of stream time like "60s".')
+    interval: PositiveDurationMs = Field(_PLANNING.interval_ms, description='A duration of stream time like "2m".')
 
     def value(self) -> params.Planning | None:
         """The planning as the core knows it."""

@@ -33,7 +33,9 @@ LETTERS = {h3.int_to_str(NEAR): "near", h3.int_to_str(BESIDE): "beside", h3.int_
 
 
 def planned(one: Epoch, **terms: int) -> Epoch:
-    return replace(one, cities=tuple(replace(city, planning=Planning(**terms)) for city in one.cities))
+    return replace(
+        one, cities=tuple(replace(city, planning=Planning(**({"interval_ms": 60_000} | terms))) for city in one.cities)
+    )
 
 
 def town(*epochs: Epoch, **terms: int) -> Town:
