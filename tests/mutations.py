@@ -216,6 +216,30 @@ MUTATIONS = (
         "bikes under way are no part of the fleet",
     ),
     Mutation(
+        "geo/rebalancing.py",
+        "ACTS_AFTER = 2\n",
+        "ACTS_AFTER = 3\n",
+        "a plan acts three ticks after it was made",
+    ),
+    Mutation(
+        "geo/city_pack.py",
+        'city.rebalancing.made, city.rebalancing.pending = head["planned"], _unpack_plan(_part(packed, "plan"))',
+        'city.rebalancing.made = head["planned"]',
+        "a plan that does not act yet is lost with its worker",
+    ),
+    Mutation(
+        "geo/vacancies.py",
+        "left[area] -= bikes",
+        "left[area] -= 0",
+        "what places share is given to each of them",
+    ),
+    Mutation(
+        "geo/measures.py",
+        "if rule.shadow or not rule.has_maximum or",
+        "if not rule.has_maximum or",
+        "a rule on trial forbids to bring bikes",
+    ),
+    Mutation(
         "geo/ground.py",
         "resettled | (stands & change.restated()) if layer.follows_states else resettled",
         "resettled",

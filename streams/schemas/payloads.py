@@ -123,7 +123,9 @@ class Move(msgspec.Struct):
     """So many bikes from here to there."""
 
     to: Annotated[_H3 | None, _text("Cell to bring them to; null: to the depot, no cell within reach has room.")]
-    centroid: Annotated[Position | None, _text("Centre of that cell; null for the depot.")]
+    centroid: Annotated[
+        Position | None, _text("Where in that cell: its centre, or the middle of a zone that lacks bikes; null for the depot.")
+    ]
     bikes: Annotated[int, Meta(ge=1, description="How many.")]
     distance_m: Annotated[_Number | None, _text("As the crow flies, metres; null for the depot.")]
 
@@ -181,7 +183,13 @@ class Alert(msgspec.Struct):
             "Which ones: not operational ones first, then the longest parked. Never reserved ones; at most `excess`, and a cap."
         ),
     ]
-    moves: Annotated[list[Move], _text("Where to bring them; empty: there is no plan.")]
+    moves: Annotated[
+        list[Move],
+        _text(
+            "Where to bring them, the nearest first, the depot last; empty: there is no plan yet. Made a little earlier than the "
+            "event, so they may be for some bikes more or fewer than `excess`."
+        ),
+    ]
     opened_at: Annotated[str, _time("When the episode opened; stream time, as all times of an alert.")]
     observed_at: Annotated[str, _time("The moment that this event describes.")]
     respond_by: Annotated[_Time | None, _text("By when to respond; null: there is no deadline.")]

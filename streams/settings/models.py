@@ -27,6 +27,7 @@ from streams.settings.scalars import (
 from streams.settings.terms import Terms
 
 _BIKE = params.BikeParams()
+_PLANNING = params.Planning()
 
 
 class Table(BaseModel):
@@ -155,6 +156,16 @@ class RuleTable(Terms):
         )
 
 
+class PlanningTable(Table):
+    enabled: bool = Field(True, description="false: alerts do not say where to bring bikes.")
+    max_haul_m: int = Field(_PLANNING.max_haul_m, ge=1, le=50_000, description="Whole metres as the crow flies, 1 to 50000.")
+    interval: PositiveDurationMs = Field(_PLANNING.interval_ms, description='A duration of stream time like "2m".')
+
+    def value(self) -> params.Planning | None:
+        """The planning as the core knows it."""
+        return params.Planning(self.max_haul_m, self.interval) if self.enabled else None
+
+
 Rules = Annotated[tuple[RuleTable, ...], BeforeValidator(_tuple)]
 BoundaryValue = Annotated[Boundary, BeforeValidator(_boundary)]
 
@@ -167,6 +178,7 @@ class CityVersion(Table):
     boundary: BoundaryValue | None = Field(None, description="See [city].")
     operators: Names | None = Field(None, description="See [city].")
     rules: Rules | None = Field(None, description="[[city.versions.rules]], all of them.")
+    planning: PlanningTable | None = Field(None, description="[city.versions.planning], all of it.")
     policies: Paths | None = Field(None, description="JSON files of MDS policies, all of them.")
     geographies: Paths | None = Field(None, description="JSON files of MDS geographies, all of them.")
     density_interval: DurationMs | None = Field(None, description="See [city].")
@@ -180,6 +192,9 @@ class CityTable(Table):
     boundary: BoundaryValue = Field(description="A box, a GeoJSON geometry or a file.")
     operators: Names | None = Field(None, description="Operators whose silence is watched; left out: all allowed ones.")
     rules: Rules = Field((), description="One [[city.rules]] for each rule.")
+    planning: PlanningTable = Field(
+        default_factory=lambda: PlanningTable.model_validate({}), description="[city.planning]: where to bring bikes."
+    )
     policies: Paths = Field((), description='JSON files of MDS policies, like ["policies.json"].')
     geographies: Paths = Field((), description='JSON files of MDS geographies, like ["geographies.json"].')
     density_interval: DurationMs = Field(

@@ -199,6 +199,8 @@ def test_a_version_that_is_slipped_in_before_an_epoch_changes_its_hash() -> None
     [
         ("per_hectare = 2.50", "per_hectare = 2.5"),
         ("partitions = 2", "partitions = 3"),
+        ("[[city.rules]]", "[city.planning]\nmax_haul_m = 2999\n[[city.rules]]"),
+        ("[[city.rules]]", "[city.planning]\nenabled = false\n[[city.rules]]"),
         ("north = 52.25", "north = 52.2500001"),
         ('time_zone = "Europe/Berlin"', 'time_zone = "Europe/Berlin"\ndensity_interval = "90s"'),
         ("gateway = true", 'gateway = true\ncoordinates = "gcj02"'),
@@ -367,6 +369,14 @@ clear_ratio = 0.5
         ),
         ('name = "rivertown"', 'name = "rivertown"\ndensity_interval = 60', "must be a duration with a unit, got 60"),
         ('name = "rivertown"', 'name = "elsewhere"', 'is reserved, got "elsewhere"'),
+        (
+            "[[city.rules]]",
+            "[city.planning]\nmax_haul_m = 0\n[[city.rules]]",
+            "planning.max_haul_m: should be greater than or equal",
+        ),
+        ("[[city.rules]]", "[city.planning]\ninterval = 60\n[[city.rules]]", "must be a duration with a unit, got 60"),
+        ("[[city.rules]]", '[city.planning]\ninterval = "0s"\n[[city.rules]]', "must be longer than zero"),
+        ("[[city.rules]]", "[city.planning]\nmax_haul = 1\n[[city.rules]]", "is not a known key. Did you mean max_haul_m?"),
         ("per_hectare = 2.50", "per_hectare = nan", "must be a finite number, got NaN"),
         ("per_hectare = 2.50", "per_hectare = 2\ntarget_ratio = 0.9", "must have target_ratio at most clear_ratio"),
         ("per_hectare = 2.50", "per_hectare = 2\nclear_ratio = 1.1", "must be greater than 0 and at most 1, got 1.1"),
