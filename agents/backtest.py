@@ -9,13 +9,16 @@ from zlib import crc32
 import numpy as np
 
 from geo.city import CityState, Event
-from geo.merge import Merger, Waiting
+from geo.control import ControlSource
+from geo.frame import Frame
+from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import Timeline
 from geo.source import Source
 from streams.batches import Batch
+from streams.control_stage import ControlReader
 from streams.feeds.records import FeedRecord
 from streams.pings import Feed, PingDecoder
-from streams.settings import Settings
+from streams.settings import ControlSettings, Settings
 
 CHUNK_RECORDS = 50_000
 
@@ -23,14 +26,21 @@ CHUNK_RECORDS = 50_000
 class Backtest:
     """A whole deployment in one object: every source, the merger, every city."""
 
-    def __init__(self, timeline: Timeline, feeds: Iterable[Feed], partitions: int = 1) -> None:
+    def __init__(
+        self, timeline: Timeline, feeds: Iterable[Feed], partitions: int = 1, controls: Iterable[ControlSettings] = ()
+    ) -> None:
         """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time."""
         feeds = sorted(feeds, key=lambda feed: feed.topic)
+        controls = sorted(controls, key=lambda control: control.topic)
         self._partitions = partitions
         self._tick_ms = timeline.tick_ms
+        self._feeds = len(feeds) * partitions
         self._first = {feed.topic: i * partitions for i, feed in enumerate(feeds)}
-        self._sources = [Source(i, timeline) for i in range(len(feeds) * partitions)]
-        self._decoders = [PingDecoder(feed, timeline) for feed in feeds for _ in range(partitions)]
+        self._control = {control.topic: self._feeds + i for i, control in enumerate(controls)}
+        self._sources: list[_Bikes | _Documents] = [
+            _Bikes(i * partitions + p, feed, timeline) for i, feed in enumerate(feeds) for p in range(partitions)
+        ]
+        self._sources += [_Documents(self._control[control.topic], control, timeline) for control in controls]
         self._offsets = [0] * len(self._sources)
         self._merger = Merger(len(self._sources))
         self.cities = {name: CityState(name, timeline) for name in timeline.cities}
@@ -48,10 +58,14 @@ class Backtest:
     def _take(self, chunk: list[FeedRecord], clock_ms: int) -> list[Event]:
         shares: list[list[FeedRecord]] = [[] for _ in self._sources]
         for record in chunk:
-            shares[self._first[record.topic] + crc32(record.key) % self._partitions].append(record)
+            shares[self._source_of(record)].append(record)
         for index, share in enumerate(shares):
             self._feed(index, share, clock_ms)
         return self._advance()
+
+    def _source_of(self, record: FeedRecord) -> int:
+        first = self._first.get(record.topic)
+        return self._control[record.topic] if first is None else first + crc32(record.key) % self._partitions
 
     def _feed(self, index: int, share: list[FeedRecord], clock_ms: int) -> None:
         """The share of one source, and then a clock record: it has nothing more up to there."""
@@ -60,23 +74,44 @@ class Backtest:
         offsets = np.arange(self._offsets[index], self._offsets[index] + len(values), dtype=np.int64)
         self._offsets[index] += len(values)
         source = self._sources[index]
-        records, _ = self._decoders[index].decode(Batch.of(values, record_ms, offsets))
-        for frame in source.add(records).frames:
+        for frame in source.add(Batch.of(values, record_ms, offsets)):
             self._merger.offer(index, frame.tick, Waiting(frame.previous, frame.sections, int(offsets[0]), b""))
-        self._merger.complete(index, source.through, source.last_tick)
+        self._merger.complete(index, source.state.through, source.state.last_tick)
 
     def _advance(self) -> list[Event]:
         ready = self._merger.ready()
         if ready <= self._merger.done:
             return []
-        ticks = self._merger.take(ready)
+        told = self._merger.take(ready)
         events: list[Event] = []
         for name, city in self.cities.items():
-            events += city.advance(ready, [(tick, [(i, s[name]) for i, s in told if name in s]) for tick, told in ticks])
+            events += city.advance(ready, facts_of(name, told, self._feeds), documents_of(name, told, self._feeds))
         return sorted(events, key=lambda event: event.tick)
+
+
+class _Bikes:
+    """A partition of a feed."""
+
+    def __init__(self, index: int, feed: Feed, timeline: Timeline) -> None:
+        self.state = Source(index, timeline)
+        self._decoder = PingDecoder(feed, timeline)
+
+    def add(self, batch: Batch) -> list[Frame]:
+        return self.state.add(self._decoder.decode(batch)[0]).frames
+
+
+class _Documents:
+    """A control topic."""
+
+    def __init__(self, index: int, control: ControlSettings, timeline: Timeline) -> None:
+        self.state = ControlSource(index, timeline)
+        self._reader = ControlReader(control, timeline)
+
+    def add(self, batch: Batch) -> list[Frame]:
+        return self.state.add(batch.record_ms, batch.offsets, batch.has_value, self._reader.read(batch)[0])
 
 
 def backtest(settings: Settings, records: Iterable[FeedRecord], *, partitions: int = 1) -> Iterator[Event]:
     """The events that the live system would send for these records under this configuration."""
     feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
-    yield from Backtest(settings.timeline, feeds, partitions).run(records)
+    yield from Backtest(settings.timeline, feeds, partitions, settings.controls).run(records)

@@ -16,8 +16,9 @@ from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
 from geo.desk import Desk
 from geo.episodes import NEVER
-from geo.frame import Section
+from geo.frame import Document
 from geo.ground import Ground, Moves
+from geo.merge import Sections
 from geo.outages import Outages, Turn
 from geo.params import City, Epoch, Timeline
 from geo.roster import Told, told_by
@@ -27,9 +28,6 @@ from geo.watch import Watch
 
 __all__ = ["CityState", "Event"]
 
-Sections = Sequence[tuple[int, Section]]
-"""What is said of the city in one tick: (index of the source, its section), in order of sources."""
-
 
 class CityState:
     """Ground, silence and episodes of one city, at the end of tick `done` at all times."""
@@ -38,7 +36,7 @@ class CityState:
         operators = len(timeline.operators)
         self.name, self.timeline = name, timeline
         self.done = -1
-        self.begun = False  # nothing happens before the first tick at which any source has a record, and the city exists
+        self.begun = False  # nothing happens before the first tick at which any feed has a record, and the city exists
         self._born = min((e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities]), default=NEVER)
         self.epoch_index = -1
         self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
@@ -48,17 +46,25 @@ class CityState:
         self.outages = Outages()
         self._desk = Desk(name, timeline)
 
-    def advance(self, through: int, ticks: Sequence[tuple[int, Sections]]) -> list[Event]:
+    def advance(
+        self, through: int, ticks: Sequence[tuple[int, Sections]], documents: Sequence[tuple[int, tuple[Document, ...]]] = ()
+    ) -> list[Event]:
         """Work the given ticks of (done, through], ascending, and every deadline up to `through`: what happened, in order.
 
-        ticks: all at which any source has a record, even if it says nothing of this city.
+        ticks: all at which any feed has a record, even if it says nothing of this city. documents: what control topics say
+        to it, at the ticks at which they do.
         """
         events: list[Event] = []
-        for tick, sections in ticks:
-            if tick >= self._born:
+        said, told = dict(ticks), dict(documents)
+        for tick in sorted(said.keys() | told.keys()):
+            if tick < self._born:
+                continue
+            if tick in said:
                 self._begin(tick)
-                events += self._pass_deadlines(tick - 1)
-                events += self._work(tick, sections)
+            events += self._pass_deadlines(tick - 1)
+            if self.begun:
+                events += self._work(tick, said.get(tick, ()))
+            events += self._heed(tick, told.get(tick, ()))
         events += self._pass_deadlines(through)
         self.done = max(self.done, through)
         return events
@@ -119,6 +125,10 @@ class CityState:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
         self._tidy()
         return events
+
+    def _heed(self, tick: int, documents: Sequence[Document]) -> list[Event]:
+        """Take in what control topics said in this tick: it acts from the next one."""
+        return []
 
     def _heard(self, sections: Sections) -> NDArray[np.int64]:
         heard = np.zeros(len(self.timeline.operators), np.int64)

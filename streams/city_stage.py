@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.city import CityState, Event
-from geo.merge import Merger, Waiting
+from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import SEMANTICS, Timeline
 from streams.batches import Run
 from streams.errors import NewerFormat, WireError
@@ -24,9 +24,9 @@ from streams.metrics import Metrics, SnapshotKind
 from streams.mirror import Mirror
 from streams.outbox import Record, Sink
 from streams.pacing import Progress
-from streams.pings_stage import FactsRoute, facts_routes
 from streams.readback import LogReader
 from streams.snapshots import Columns, Snapshot
+from streams.source_stage import FactsRoute, facts_routes
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,17 @@ class CityPartition:
         timeline: Timeline,
         sources: Sequence[tuple[str, int]],
         position: int,
-        merger: Merger | None = None,
+        *,
+        feeds: int | None = None,
     ) -> None:
+        """feeds: how many of the sources are of feeds, the others are control topics; None: all."""
         self.route = route
         self.position = position
         self.timeline = timeline
         self.sources = sources
         self.index = {source: i for i, source in enumerate(sources)}
-        self.merger = merger or Merger(len(sources))
+        self.merger = Merger(len(sources))
+        self.feeds = len(sources) if feeds is None else feeds
         self.assembler = Assembler()
         self.cities = {name: CityState(name, timeline) for name in route.cities}
         self.advanced_at = time.monotonic()
@@ -128,8 +131,7 @@ class CityPartition:
         ticks = self.merger.take(ready)
         events: list[Event] = []
         for name, city in self.cities.items():
-            mine = [(tick, [(i, s[name]) for i, s in told if name in s]) for tick, told in ticks]
-            events += city.advance(ready, mine)
+            events += city.advance(ready, facts_of(name, ticks, self.feeds), documents_of(name, ticks, self.feeds))
         return events
 
     def waits_for(self) -> list[tuple[str, int]]:
@@ -146,6 +148,7 @@ class CityStage:
         *,
         timeline: Timeline,
         sources: Sequence[tuple[str, int]],
+        feeds: int | None = None,
         topics: AlertTopics,
         progress_topic: str,
         sink: Sink,
@@ -156,6 +159,7 @@ class CityStage:
     ) -> None:
         self._timeline = timeline
         self._sources = sources
+        self._feeds = feeds
         self._topics = topics
         self._progress_topic = progress_topic
         self._sink = sink
@@ -181,7 +185,7 @@ class CityStage:
 
     def _hold(self, partition: int, position: int) -> CityPartition:
         route = self._routes.get(partition, FactsRoute(partition, (), 0))
-        state = self.states[partition] = CityPartition(route, self._timeline, self._sources, position)
+        state = self.states[partition] = CityPartition(route, self._timeline, self._sources, position, feeds=self._feeds)
         return state
 
     async def loaded(self, topic: str, partition: int, state: PartitionState) -> None:

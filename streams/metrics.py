@@ -82,6 +82,11 @@ class Metrics:
             "Records of a partition not read yet; if it grows, the worker is too slow or gone.",
             "topic partition",
         )
+        self.control_records = self._counter(
+            "control_records",
+            "Records of a control topic by outcome; refused ones are in quarantine with the reason.",
+            "topic outcome",
+        )
         self.facts = self._counter("facts", "Changes that stage one told a city; a few per cent of the pings is usual.", "city")
 
     def _time(self) -> None:
@@ -206,6 +211,11 @@ class Metrics:
         for row, column in zip(*np.nonzero(outcomes), strict=True):
             operator = self._operators[row] if row < len(self._operators) else UNKNOWN
             self.pings.labels(operator, OUTCOMES[column]).inc(int(outcomes[row, column]))
+
+    def documents(self, topic: str, *, taken: int, refused: int) -> None:
+        """Records of a configured control topic that are documents, and those that are none."""
+        self.control_records.labels(topic, "taken").inc(taken)
+        self.control_records.labels(topic, "refused").inc(refused)
 
     def source_at(self, topic: str, partition: int, *, clock_ms: int, complete_ms: int, bikes: int | None = None) -> None:
         """A source's clock, the end of the newest tick that it has completed (-1: none yet), and its bikes in memory."""

@@ -184,5 +184,5 @@ def input_topics_fit(settings: Settings) -> None:
     """The input topics exist with the right partitions and clock. Raises ConfigurationError or BrokerAwayError."""
     from streams.topics import PATIENCE_S, check
 
-    inputs = {feed.topic for feed in settings.feeds}
+    inputs = set(settings.input_topics)
     require(str(found) for found in check(settings, patience_s=PATIENCE_S) if found.fatal and found.topic in inputs)

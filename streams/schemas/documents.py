@@ -11,7 +11,7 @@ import orjson
 
 from streams.pacing import Progress
 from streams.pings import _GatewayPing as GatewayPing
-from streams.schemas.payloads import Alert, CloudEventHeaders, OpenAlertHeaders, Quarantine
+from streams.schemas.payloads import Alert, CloudEventHeaders, OpenAlertHeaders, PolicyRecord, Quarantine
 from streams.settings.deployment import Deployment
 from streams.settings.values import Topics
 from streams.topics import COMPACTED
@@ -79,7 +79,10 @@ _PARAMETERS = {
     "app_id": {"description": "`app_id` of the deployment.", "default": Deployment.model_fields["app_id"].default},
     "operator": {"description": "Name of an operator of the configuration.", "examples": ["amber"]},
     "feed": {"description": "Topic of a feed, as configured.", "examples": ["bike.pings.amber"]},
-    "topic": {"description": "The topic whose state is kept: a feed's, or `city.facts`.", "examples": ["bike.pings.amber"]},
+    "topic": {
+        "description": "The topic whose state is kept: an input topic, or `city.facts`.",
+        "examples": ["bike.pings.amber"],
+    },
 }
 
 
@@ -104,6 +107,10 @@ def _messages() -> Document:
     return {
         "ping": _message("Ping", "Where a bike is.", _schema(PING), key="`bike_id`.", contentType=_JSON),
         "clock": _message("Clock record", "A record without value: its time is the clock of the partition.", _NOTHING),
+        "policy": _message(
+            "Policy", "A policy with its geographies, or its withdrawal.", _schema("PolicyRecord"),
+            key="`policy_id`.", contentType=_JSON,
+        ),
         "frame": _message("Frame", "What changed in a tick, and how far time is.", _BYTES, contentType="application/vnd.msgpack"),
         "snapshot": _message("Snapshot", "Parts and manifests.", _BYTES, contentType="application/octet-stream"),
         "progress": _message("Progress", "The tick that a city has closed.", _schema("Progress"), key="The city.", contentType=_JSON),
@@ -123,6 +130,9 @@ def _channels() -> Document:
     names = _NAMES
     return {
         "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "clock"),
+        "policies": _channel(
+            names.policies, "Policies as they come into force and are withdrawn; kept for ever.", "policy", "clock"
+        ),
         "alerts": _channel(names.alerts, "Every event of every operator: the city's copy.", "alert"),
         "operatorAlerts": _channel(
             names.operator_topic("{operator}"), "An operator's own events, without its rivals' figures.", "alert"
@@ -162,6 +172,8 @@ def _operation(action: str, channel: str, summary: str) -> Document:
 
 _OPERATIONS = {
     "receivePings": _operation("receive", "pings", "Operators and gateways write pings."),
+    "receivePolicies": _operation("receive", "policies", "The city writes policies: `urban-brain policy apply`."),
+    "keepPoliciesTime": _operation("send", "policies", "As on topics of pings."),
     "keepTime": _operation("send", "pings", "A worker says what time it is where nobody speaks."),
     "sendAlerts": _operation("send", "alerts", "The city reads everything."),
     "sendOperatorAlerts": _operation("send", "operatorAlerts", "An operator reads its own."),
@@ -179,7 +191,7 @@ _OPERATIONS = {
 
 def asyncapi() -> Document:
     """All topics: what stands on them, who writes and who reads."""
-    types = [GatewayPing, Alert, Quarantine, CloudEventHeaders, OpenAlertHeaders, Progress]
+    types = [GatewayPing, Alert, Quarantine, PolicyRecord, CloudEventHeaders, OpenAlertHeaders, Progress]
     return {
         "asyncapi": ASYNCAPI,
         "info": {
@@ -203,6 +215,7 @@ def documents() -> dict[str, bytes]:
     made = {
         "ping.schema.json": json_schema(GatewayPing, "ping", 1),
         "alert.schema.json": json_schema(Alert, "alert", 1),
+        "policy.schema.json": json_schema(PolicyRecord, "policy", 1),
         "quarantine.schema.json": json_schema(Quarantine, "quarantine", 1),
         "asyncapi.json": asyncapi(),
     }

@@ -27,6 +27,7 @@ from geo.alert import (
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.states import STATES, VEHICLES
+from streams.control import POLICY_SCHEMA
 from streams.events import DATA_SCHEMA
 
 QUARANTINE_SCHEMA = "urban-brain/quarantine/1"
@@ -221,6 +222,20 @@ class Quarantine(msgspec.Struct):
     value: Annotated[str | None, _text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
     value_bytes: Annotated[int | None, _text("Its whole length in bytes.")]
     value_sha256: Annotated[str | None, _text("SHA-256 of the whole of it, hex.")]
+
+
+class PolicyRecord(msgspec.Struct, kw_only=True):
+    """A policy as it comes into force, or the withdrawal of one: exactly one of `policy` and `withdraw` is there."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": POLICY_SCHEMA})]
+    city: Annotated[str | None, _text("The city that it is for; absent or null: every city.")] | UnsetType = UNSET
+    policy: (
+        Annotated[dict[str, Any], _text("A policy of MDS 2.0, with the operators' names in `provider_ids`.")] | UnsetType
+    ) = UNSET
+    geographies: (
+        Annotated[list[dict[str, Any]], _text("Every geography that its rules name, each one of MDS 2.0.")] | UnsetType
+    ) = UNSET
+    withdraw: Annotated[str, _text("`policy_id` of the policy that is in force no longer.")] | UnsetType = UNSET
 
 
 class CloudEventHeaders(msgspec.Struct, kw_only=True):

@@ -33,7 +33,11 @@ def build_timeline(
     starts.update(first_tick(version.effective_from, network.tick) for city in cities for version in city.versions)
     starts.update(_begins(city, network.tick) for city in cities)
     epochs: list[Epoch] = []
-    digest = _hash({"semantics": SEMANTICS, "tick_ms": network.tick, "sources": sources, "feeds": map(asdict, feeds)})
+    # Of control topics only which kinds there are: those of operators come and go with them, by versions.
+    control = network.control.model_dump()
+    digest = _hash(
+        {"semantics": SEMANTICS, "tick_ms": network.tick, "sources": sources, "feeds": map(asdict, feeds), "control": control}
+    )
     for start in sorted(starts):
         epoch = _epoch(start, network, cities, library)
         digest = _hash({"before": digest, "epoch": asdict(epoch)})

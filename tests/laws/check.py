@@ -10,7 +10,7 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 
-from streams.pings_stage import facts_routes
+from streams.source_stage import facts_routes
 from tests.laws.harness import (
     SMOOTH,
     Fate,

@@ -22,8 +22,8 @@ from streams.batches import Batch
 from streams.city_stage import CityPartition
 from streams.frames import Sender, Writer, decode_message, encode_frame
 from streams.pings import Feed, PingDecoder
-from streams.pings_stage import FactsRoute, facts_routes
 from streams.snapshots import Columns, Snapshot, pack_columns, unpack_columns
+from streams.source_stage import FactsRoute, facts_routes
 from tests.laws.worlds import Logs, World
 from tests.oracle.bodies import TrueEvent
 from tests.oracle.stage import Record, TickTruth
@@ -124,7 +124,7 @@ def _stored(columns: Columns) -> Columns:
 def _told(
     run: SourceRun, routes: Sequence[FactsRoute], world: World, name: tuple[str, int], source: Source, frames: Sequence[Frame]
 ) -> None:
-    """As `streams.pings_stage` tells it."""
+    """As `streams.source_stage` tells it."""
     for route in routes:
         writer = Writer(Sender(*name, bytes(16), SEMANTICS))
         for frame in frames:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from streams.pings_stage import facts_routes
+from streams.source_stage import facts_routes
 from tests.laws.check import of_events, of_frames
 from tests.laws.harness import (
     SMOOTH,

@@ -20,7 +20,8 @@ from geo.states import STATES
 from streams.batches import Batch
 from streams.events import AlertTopics, alert_records, cloud_event_headers
 from streams.pings import Feed, PingDecoder
-from streams.pings_stage import PingPartition, Refused, quarantine_record
+from streams.pings_stage import PingPartition
+from streams.source_stage import Refused, quarantine_record
 from tests.geo.story import epoch, timeline
 from tests.laws.harness import interleaved, run_cities, run_sources
 from tests.laws.worlds import world

@@ -94,7 +94,7 @@ def test_every_topic_has_one_channel_and_every_channel_a_topic() -> None:
     channels = published("asyncapi.json")["channels"]
     values = {"prefix": [""], "app_id": ["urban-brain"], "operator": settings.timeline.operators}
     values["feed"] = [feed.topic for feed in settings.feeds]
-    values["topic"] = [*values["feed"], settings.topics.facts]
+    values["topic"] = [*settings.input_topics, settings.topics.facts]
     told: dict[str, str] = {}
     for channel in channels.values():
         assert set(channel["parameters"]) == set(re.findall(r"\{(\w+)\}", channel["address"]))

@@ -182,11 +182,11 @@ class System:
     def input_log(self) -> list[FeedRecord]:
         """What the input topics hold, in order of record time, clock records (value None) included."""
         records: list[FeedRecord] = []
-        for feed in self.settings.feeds:
-            logged = self.read(feed.topic)
+        for topic in self.settings.input_topics:
+            logged = self.read(topic)
             for before, after in pairwise(logged):
                 assert before.partition != after.partition or before.time_ms <= after.time_ms, f"not sorted: {before}, {after}"
-            records += [FeedRecord(r.time_ms, feed.topic, r.key or b"", cast(bytes, r.value)) for r in logged]
+            records += [FeedRecord(r.time_ms, topic, r.key or b"", cast(bytes, r.value)) for r in logged]
         return sorted(records, key=lambda record: record.record_ms)
 
     def newest_input_ms(self) -> int:
@@ -199,7 +199,7 @@ class System:
 
     def backtester(self, partitions: int = 1) -> Backtest:
         feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in self.settings.feeds]
-        return Backtest(self.settings.timeline, feeds, partitions)
+        return Backtest(self.settings.timeline, feeds, partitions, self.settings.controls)
 
     def events(self, topic: str | None = None) -> dict[str, list[bytes]]:
         """city -> bodies of the distinct alert events, by first occurrence. Repeats must have the same bytes."""
