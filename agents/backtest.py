@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
 from itertools import islice
 from zlib import crc32
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from geo.city import CityState, Event
 from geo.control import ControlSource
-from geo.frame import Frame
+from geo.frame import Document, Frame
 from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import Timeline
 from geo.source import Source
@@ -18,18 +20,39 @@ from streams.batches import Batch
 from streams.control_stage import ControlReader
 from streams.feeds.records import FeedRecord
 from streams.pings import Feed, PingDecoder
+from streams.policy_documents import read_policy
 from streams.settings import ControlSettings, Settings
 
 CHUNK_RECORDS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Other policies for the same cities. policies: ids that are on trial: what the topic says of them is not heeded."""
+
+    timeline: Timeline
+    policies: frozenset[str]
+
+    def heeded(self, documents: Sequence[Document]) -> tuple[Document, ...]:
+        return tuple(d for d in documents if d.kind != "policy" or read_policy(d.body).policy_id not in self.policies)
 
 
 class Backtest:
     """A whole deployment in one object: every source, the merger, every city."""
 
     def __init__(
-        self, timeline: Timeline, feeds: Iterable[Feed], partitions: int = 1, controls: Iterable[ControlSettings] = ()
+        self,
+        timeline: Timeline,
+        feeds: Iterable[Feed],
+        partitions: int = 1,
+        controls: Iterable[ControlSettings] = (),
+        *,
+        trial: Trial | None = None,
     ) -> None:
-        """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time."""
+        """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time.
+
+        trial: the same cities once more with other policies, told the same.
+        """
         feeds = sorted(feeds, key=lambda feed: feed.topic)
         controls = sorted(controls, key=lambda control: control.topic)
         self._partitions = partitions
@@ -43,10 +66,17 @@ class Backtest:
         self._sources += [_Documents(self._control[control.topic], control, timeline) for control in controls]
         self._offsets = [0] * len(self._sources)
         self._merger = Merger(len(self._sources))
-        self.cities = {name: CityState(name, timeline) for name in timeline.cities}
+        self.cities = {name: CityState(name, timeline, read_policy) for name in timeline.cities}
+        self._trial = trial
+        tried = trial.timeline if trial else timeline
+        self._tried = {name: CityState(name, tried, read_policy) for name in tried.cities} if trial else {}
 
     def run(self, records: Iterable[FeedRecord]) -> Iterator[Event]:
         """Events in order of time; of one tick the cities by name. records: sorted by record time."""
+        yield from (event for event, tried in self.run_both(records) if not tried)
+
+    def run_both(self, records: Iterable[FeedRecord]) -> Iterator[tuple[Event, bool]]:
+        """The same, and those of the trial, which are marked."""
         stream = iter(records)
         clock_ms = -1
         while chunk := list(islice(stream, CHUNK_RECORDS)):
@@ -55,7 +85,7 @@ class Backtest:
         if clock_ms >= 0:
             yield from self._take([], (clock_ms // self._tick_ms + 1) * self._tick_ms)
 
-    def _take(self, chunk: list[FeedRecord], clock_ms: int) -> list[Event]:
+    def _take(self, chunk: list[FeedRecord], clock_ms: int) -> list[tuple[Event, bool]]:
         shares: list[list[FeedRecord]] = [[] for _ in self._sources]
         for record in chunk:
             shares[self._source_of(record)].append(record)
@@ -78,15 +108,19 @@ class Backtest:
             self._merger.offer(index, frame.tick, Waiting(frame.previous, frame.sections, int(offsets[0]), b""))
         self._merger.complete(index, source.state.through, source.state.last_tick)
 
-    def _advance(self) -> list[Event]:
+    def _advance(self) -> list[tuple[Event, bool]]:
         ready = self._merger.ready()
         if ready <= self._merger.done:
             return []
         told = self._merger.take(ready)
-        events: list[Event] = []
+        events: list[tuple[Event, bool]] = []
         for name, city in self.cities.items():
-            events += city.advance(ready, facts_of(name, told, self._feeds), documents_of(name, told, self._feeds))
-        return sorted(events, key=lambda event: event.tick)
+            facts, documents = facts_of(name, told, self._feeds), documents_of(name, told, self._feeds)
+            events += [(event, False) for event in city.advance(ready, facts, documents)]
+            if self._trial:
+                documents = [(tick, self._trial.heeded(some)) for tick, some in documents]
+                events += [(event, True) for event in self._tried[name].advance(ready, facts, documents)]
+        return sorted(events, key=lambda one: one[0].tick)
 
 
 class _Bikes:
@@ -111,7 +145,17 @@ class _Documents:
         return self.state.add(batch.record_ms, batch.offsets, batch.has_value, self._reader.read(batch)[0])
 
 
+def backtester(settings: Settings, *, partitions: int = 1, trial: Trial | None = None) -> Backtest:
+    """Of a whole configuration."""
+    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
+    return Backtest(settings.timeline, feeds, partitions, settings.controls, trial=trial)
+
+
 def backtest(settings: Settings, records: Iterable[FeedRecord], *, partitions: int = 1) -> Iterator[Event]:
     """The events that the live system would send for these records under this configuration."""
-    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
-    yield from Backtest(settings.timeline, feeds, partitions, settings.controls).run(records)
+    yield from backtester(settings, partitions=partitions).run(records)
+
+
+def with_documents(records: Iterable[FeedRecord], documents: Iterable[FeedRecord]) -> Iterator[FeedRecord]:
+    """Pings and documents of control topics, each in order of record time, as one."""
+    return merge(records, documents, key=lambda record: record.record_ms)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
+from geo.decrees import Decrees, Read, Reading
 from geo.desk import Desk
 from geo.episodes import NEVER
 from geo.frame import Document
@@ -29,10 +30,15 @@ from geo.watch import Watch
 __all__ = ["CityState", "Event"]
 
 
+def _unread(body: bytes) -> Reading:
+    raise ValueError("this city is told of policies and was given nothing to read them with; pass `read`")
+
+
 class CityState:
     """Ground, silence and episodes of one city, at the end of tick `done` at all times."""
 
-    def __init__(self, name: str, timeline: Timeline) -> None:
+    def __init__(self, name: str, timeline: Timeline, read: Read = _unread) -> None:
+        """read: reads the documents of policies."""
         operators = len(timeline.operators)
         self.name, self.timeline = name, timeline
         self.done = -1
@@ -44,6 +50,9 @@ class CityState:
         self.ground = Ground(operators)
         self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
         self.outages = Outages()
+        self.read = read
+        self.decrees = Decrees(name, timeline.tick_ms)
+        self.ruled: City | None = None  # the city of this epoch with all policies that are in force, or will be
         self._desk = Desk(name, timeline)
 
     def advance(
@@ -71,7 +80,8 @@ class CityState:
 
     def open_events(self) -> dict[str, Event]:
         """By episode id, the newest event of every episode that is open."""
-        return {event.episode_id: event for event in self._desk.newest(self.outages, self.watches)}
+        newest = [*self._desk.newest(self.outages, self.watches), *self.decrees.open_events()]
+        return {event.episode_id: event for event in newest}
 
     def roster_count(self, operator: str | None = None) -> int:
         """Bikes that stand, of one operator or of all."""
@@ -98,9 +108,9 @@ class CityState:
         return city_pack.pack(self)
 
     @classmethod
-    def restore(cls, name: str, timeline: Timeline, packed: Packed) -> CityState:
+    def restore(cls, name: str, timeline: Timeline, packed: Packed, read: Read = _unread) -> CityState:
         """The state that was packed; operators are found again by their names."""
-        state = cls(name, timeline)
+        state = cls(name, timeline, read)
         city_pack.restore(state, packed)
         return state
 
@@ -128,7 +138,20 @@ class CityState:
 
     def _heed(self, tick: int, documents: Sequence[Document]) -> list[Event]:
         """Take in what control topics said in this tick: it acts from the next one."""
-        return []
+        events: list[Event] = []
+        policies = [document for document in documents if document.kind == "policy"]
+        for document in policies:
+            reading = self.read(document.body)
+            events += self.decrees.take(reading, document.body, tick=tick, epoch=self.timeline.at(tick))
+        if policies:
+            self.rule(tick)
+            self.rulebook.foresee(self.ruled, tick)
+        return events
+
+    def rule(self, tick: int) -> None:
+        """Have the policies of now, and of later, put together."""
+        self.decrees.forget(tick * self.timeline.tick_ms)
+        self.ruled = self.decrees.over(self.city) if self.city else None
 
     def _heard(self, sections: Sections) -> NDArray[np.int64]:
         heard = np.zeros(len(self.timeline.operators), np.int64)
@@ -189,7 +212,7 @@ class CityState:
         return {self.timeline.operators.index(name): ms for name, ms in self.epoch.silent_after_ms}
 
     def follow(self, epoch_index: int) -> None:
-        """Work by this epoch from now on."""
+        """Work by this epoch from now on. What is in force is then to be put together (`rule`)."""
         self.epoch_index = epoch_index
         self.allowed = np.isin(self.timeline.operators, self.epoch.operators)
 
@@ -210,5 +233,6 @@ class CityState:
         """Bikes of operators that are not allowed any more leave, the rules are those of now; what the old ones leave."""
         if turned:
             self.ground.banish(~self.allowed, moves)
-            return self.rulebook.turn(self.city, moves)
-        return self.rulebook.pass_edge(self.city, moves) if moves.tick >= self.rulebook.edge else []
+            self.rule(moves.tick)
+            return self.rulebook.turn(self.ruled, moves)
+        return self.rulebook.pass_edge(self.ruled, moves) if moves.tick >= self.rulebook.edge else []

@@ -24,6 +24,7 @@ from streams.metrics import Metrics, SnapshotKind
 from streams.mirror import Mirror
 from streams.outbox import Record, Sink
 from streams.pacing import Progress
+from streams.policy_documents import read_policy
 from streams.readback import LogReader
 from streams.snapshots import Columns, Snapshot
 from streams.source_stage import FactsRoute, facts_routes
@@ -61,7 +62,7 @@ class CityPartition:
         self.merger = Merger(len(sources))
         self.feeds = len(sources) if feeds is None else feeds
         self.assembler = Assembler()
-        self.cities = {name: CityState(name, timeline) for name in route.cities}
+        self.cities = {name: CityState(name, timeline, read_policy) for name in route.cities}
         self.advanced_at = time.monotonic()
         self.strangers: set[tuple[str, int]] = set()
 
@@ -87,7 +88,7 @@ class CityPartition:
             prefix = f"{name}/"
             columns = {k.removeprefix(prefix): v for k, v in snapshot.columns.items() if k.startswith(prefix)}
             if columns:
-                self.cities[name] = CityState.restore(name, self.timeline, columns)
+                self.cities[name] = CityState.restore(name, self.timeline, columns, read_policy)
 
     # --- the work -------------------------------------------------------------------------------------------------------
 
@@ -229,6 +230,7 @@ class CityStage:
         events = state.advance()
         decided = time.perf_counter()
         for event in events:
+            self._metrics.decided(event.city, event.kind, event.state)
             await self._publish(event, state.route.partition)
         if state.merger.done > before:
             await self._progress(state)

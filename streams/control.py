@@ -19,6 +19,10 @@ POLICY_SCHEMA = "urban-brain/policy/1"
 RESPONSE_SCHEMA = "urban-brain/response/1"
 
 
+DEEPEST = 64
+"""Levels of a document. Parsers give up at depths of their own, which may depend on who calls them: nothing may be left to that."""
+
+
 class DocumentRefused(Exception):
     """A record that is no document; its text says the rule, what was found, and what to do."""
 
@@ -76,7 +80,17 @@ def _object(value: bytes, schema: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("schema") != schema:
         found = document.get("schema") if isinstance(document, dict) else document
         raise DocumentRefused(f'must be an object with "schema": "{schema}"; got {shown(found)}; write it as documented')
+    if _deeper_than(document, DEEPEST):
+        raise DocumentRefused(f"must have at most {DEEPEST} levels of lists and objects; make it flatter")
     return document
+
+
+def _deeper_than(document: Any, levels: int) -> bool:
+    layer = [document]
+    for _ in range(levels):
+        inside = [part.values() if isinstance(part, dict) else part for part in layer if isinstance(part, dict | list)]
+        layer = [part for parts in inside for part in parts]
+    return any(isinstance(part, dict | list) for part in layer)
 
 
 def _city(document: Mapping[str, Any], known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from geo.alert import (
     DEFICIT,
     FEED_SILENT,
     OVERCROWDED,
+    POLICY_REFUSED,
     RAISED,
     RESTOCKED,
     SCHEMA,
@@ -24,6 +25,7 @@ from geo.alert import (
     UPDATED,
     WHOLE_CITY,
 )
+from geo.decrees import REPLACED, WITHDRAWN
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.states import STATES, VEHICLES
@@ -70,7 +72,7 @@ class Rule(msgspec.Struct):
     rule_id: Annotated[str, _text("Id of the rule in its policy.")]
     name: Annotated[str, _text("What the rule is called, for people.")]
     threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
-    unit: Annotated[str, _word("Of `threshold`: `bikes`, or `s` (seconds).", "bikes", "s")]
+    unit: Annotated[str, _word("Of `threshold`: `bikes`, `s` (seconds) or `problems`.", "bikes", "s", "problems")]
     per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
     window: Annotated[
         dict[str, Any] | None, _text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
@@ -91,7 +93,7 @@ class HotSpot(msgspec.Struct):
 
 
 class Area(msgspec.Struct):
-    """Where. If nothing is counted (`feed_silent`), everything but type and name is null."""
+    """Where. If nothing is counted (`feed_silent`, `policy_refused`), everything but type and name is null."""
 
     type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
     h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
@@ -134,6 +136,13 @@ class Links(msgspec.Struct):
     gcj02: Annotated[str, _text("Amap, in the coordinates of Chinese maps.")]
 
 
+class Refused(msgspec.Struct):
+    """A policy that a city could not take."""
+
+    policy_id: Annotated[str, _text("Its id.")]
+    problems: Annotated[list[str], _text("Each with the rule, what was found, and what to do; none once it is over.")]
+
+
 class Alert(msgspec.Struct):
     """One event of an episode. Each is whole: the newest one of an episode says all there is to know of it."""
 
@@ -151,10 +160,11 @@ class Alert(msgspec.Struct):
         str,
         _word(
             "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too "
-            "long).",
+            "long), `policy_refused` (a policy could not be taken; what was in force stays).",
             OVERCROWDED,
             DEFICIT,
             FEED_SILENT,
+            POLICY_REFUSED,
         ),
     ]
     state: Annotated[
@@ -189,10 +199,13 @@ class Alert(msgspec.Struct):
         str | None,
         _word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
-            "bikes), `restocked` (enough bikes came), or `returned` (the feed speaks again); null: it has not ended.",
+            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `replaced` (a good policy of that id came) or "
+            "`withdrawn` (the policy); null: it has not ended.",
             *CAUSES,
             RESTOCKED,
             "returned",
+            REPLACED,
+            WITHDRAWN,
         ),
     ]
     links: Annotated[Links | None, _text("Maps of the centroid; null: of no place.")]
@@ -201,6 +214,7 @@ class Alert(msgspec.Struct):
         _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
+    refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
     mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
 
 
@@ -248,7 +262,9 @@ class CloudEventHeaders(msgspec.Struct, kw_only=True):
         str,
         _word("`urban-brain.alert.` and the state.", *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, CLEARED))),
     ]
-    ce_subject: Annotated[str, _text("The area: an H3 index, the id of a zone, or `city`.")]
+    ce_subject: Annotated[
+        str, _text("The area: an H3 index, the id of a zone, or `city`; of `policy_refused` the id of the policy.")
+    ]
     ce_time: Annotated[str, _time("`observed_at` of the alert.")]
     ce_dataschema: Annotated[
         str, Meta(description="`$id` of the schema of the body.", extra_json_schema={"const": DATA_SCHEMA})

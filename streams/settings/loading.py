@@ -39,16 +39,17 @@ class _Parts:
     city_tables: int = 0
 
 
-def load(*paths: Path | str, trial: Sequence[Path] = ()) -> Settings:
+def load(*paths: Path | str, trial: Sequence[Path] = (), known: Sequence[str] = ()) -> Settings:
     """Read TOML files (each may hold [deployment], [network] and any number of [city]) and the environment.
 
-    trial: JSON files with policies that are to be in force from the start. Raises ConfigurationError with all problems. A
+    trial: JSON files with policies that are to be in force from the start; known: ids that they may name in `prev_policies`, beside
+    those of the configuration. Raises ConfigurationError with all problems. A
     city's relative paths are relative to its file.
     """
     parts = _Parts()
     for path in paths:
         _read_file(Path(path), parts)
-    return _finish(parts, Trial(tuple(trial)))
+    return _finish(parts, Trial(tuple(trial), tuple(known)))
 
 
 def loads(text: str, *, folder: Path | None = None, name: str = "configuration") -> Settings:
@@ -206,6 +207,7 @@ def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityT
         facts_partition={city.name: city.partition for city in cities},
         city_partitions=max(city.partition for city in cities) + 1,
         topics=topics,
+        library=library,
     )
 
 

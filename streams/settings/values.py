@@ -9,6 +9,7 @@ from typing import Literal
 from geo.frame import DocumentKind
 from geo.params import Timeline
 from streams.settings.deployment import Deployment
+from streams.settings.policies import Library
 
 Coordinates = Literal["wgs84", "gcj02", "bd09"]
 
@@ -87,7 +88,7 @@ class Settings:
     """Everything that was configured.
 
     feeds, controls: by topic name. sources: every (topic, partition) of every input topic, those of feeds first, then of
-    control topics, each sorted; a source's index in it is its number. city_partitions: partitions of city.facts and of every output topic. facts_partition: by city.
+    control topics, each sorted; a source's index in it is its number. library: the documents of policies that were read. city_partitions: partitions of city.facts and of every output topic. facts_partition: by city.
     """
 
     deployment: Deployment
@@ -98,6 +99,7 @@ class Settings:
     facts_partition: Mapping[str, int]
     city_partitions: int
     topics: Topics
+    library: Library
 
     @property
     def feed_sources(self) -> int:
