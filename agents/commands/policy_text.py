@@ -108,7 +108,7 @@ def differences(city: City, before: Policy | None, after: Policy) -> Iterator[Ro
         yield head | {"change": "new", "where": "", "before": None, "after": after.name}
         return
     old, new = _values(city, before), _values(city, after)
-    if after.from_ms is None:
+    if after.from_ms is None or (before.from_ms is not None and after.from_ms <= before.from_ms):
         old["from"] = new["from"]  # when the one before began to act is no difference
     for where in [*old, *(where for where in new if where not in old)]:
         if old.get(where) != new.get(where):

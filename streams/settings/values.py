@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from geo.frame import DocumentKind
 from geo.params import Timeline
 from streams.settings.deployment import Deployment
-from streams.settings.policies import Library
+
+if TYPE_CHECKING:  # it reads documents, whose errors name variables, whose tables know topics
+    from streams.settings.policies import Library
 
 Coordinates = Literal["wgs84", "gcj02", "bd09"]
 
