@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,8 +182,12 @@ class System:
     def input_log(self) -> list[FeedRecord]:
         """What the input topics hold, in order of record time, clock records (value None) included."""
         records: list[FeedRecord] = []
-        for topic in self.settings.input_topics:
-            logged = self.read(topic)
+        for control in self.settings.controls:  # written while a replay runs, a document is of the tick that is open then
+            logged = self.read(control.topic)
+            clock = accumulate((r.time_ms for r in logged), max)
+            records += [FeedRecord(ms, control.topic, b"", cast(bytes, r.value)) for ms, r in zip(clock, logged, strict=True)]
+        for feed in self.settings.feeds:
+            topic, logged = feed.topic, self.read(feed.topic)
             for before, after in pairwise(logged):
                 assert before.partition != after.partition or before.time_ms <= after.time_ms, f"not sorted: {before}, {after}"
             records += [FeedRecord(r.time_ms, topic, r.key or b"", cast(bytes, r.value)) for r in logged]
