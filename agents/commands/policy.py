@@ -14,7 +14,7 @@ from agents.commands.policy_try import try_command
 from geo.params import City
 from geo.policy import Policy
 from streams.alert_log import Logged
-from streams.errors import ConfigurationError
+from streams.errors import ConfigurationError, UrbanBrainError
 from streams.policy_documents import drafts, read_policy, withdrawal
 from streams.policy_log import as_lines, check_drafts, enacted, newest_ms, read_log, write
 from streams.settings import Settings, load
@@ -190,7 +190,10 @@ def _rows(config: tuple[Path, ...], at_ms: int | None, *, configured: bool) -> l
         timeline = settings.timeline
         cities = timeline.at(at_ms // timeline.tick_ms).cities
         return [row_of(city, policy, at_ms=at_ms) for city in cities for policy in city.policies]
-    log = read_log(settings)
+    try:
+        log = read_log(settings)
+    except UrbanBrainError as error:
+        raise UrbanBrainError(f"{error} What the configuration says by itself: policy list --configured") from None
     at_ms = _now(settings, log) if at_ms is None else at_ms
     rows: list[Row] = []
     for one in enacted(settings, log, at_ms):

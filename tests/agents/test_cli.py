@@ -227,13 +227,13 @@ def test_policies_are_listed_with_what_is_in_force_at_a_moment(run: Run, config:
     config.write_text(
         text.replace("[[city.rules]]", f'policies = ["{names[0]}"]\ngeographies = ["{names[1]}"]\n[[city.rules]]')
     )
-    code, out, _ = run("policy", "list", "--at", "2026-03-02T07:30:00Z", "--json", "--config", config)
+    code, out, _ = run("policy", "list", "--configured", "--at", "2026-03-02T07:30:00Z", "--json", "--config", config)
     station, morning = map(orjson.loads, out.splitlines())
     assert code == 0
     assert [rule["in_force"] for rule in station["rules"]] == [True, True]
     assert station["next_change"] == "2026-03-02T09:30:00.000Z"
     assert [rule["in_force"] for rule in morning["rules"]] == [True], "it is prepared from six on"
-    code, out, _ = run("policy", "list", "--at", "2025-03-02T07:30:00Z", "--config", config)
+    code, out, _ = run("policy", "list", "--configured", "--at", "2025-03-02T07:30:00Z", "--config", config)
     assert "- Marked places" in out and "* " not in out, "before its start date"
 
 
