@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -12,6 +12,7 @@ import numpy as np
 
 from geo.city import CityState, Event
 from geo.control import ControlSource
+from geo.density import Telling
 from geo.frame import Document, Frame
 from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import Timeline
@@ -48,10 +49,12 @@ class Backtest:
         controls: Iterable[ControlSettings] = (),
         *,
         trial: Trial | None = None,
+        density: Callable[[Telling], None] = lambda told: None,
     ) -> None:
         """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time.
 
-        trial: the same cities once more with other policies, told the same.
+        trial: the same cities once more with other policies, told the same. density: is handed what is told of the cells, in
+        order of time; of one moment the cities by name.
         """
         feeds = sorted(feeds, key=lambda feed: feed.topic)
         controls = sorted(controls, key=lambda control: control.topic)
@@ -66,6 +69,7 @@ class Backtest:
         self._sources += [_Documents(self._control[control.topic], control, timeline) for control in controls]
         self._offsets = [0] * len(self._sources)
         self._merger = Merger(len(self._sources))
+        self._density = density
         self.cities = {name: CityState(name, timeline, read_policy) for name in timeline.cities}
         self._trial = trial
         tried = trial.timeline if trial else timeline
@@ -114,12 +118,17 @@ class Backtest:
             return []
         told = self._merger.take(ready)
         events: list[tuple[Event, bool]] = []
+        tellings: list[Telling] = []
         for name, city in self.cities.items():
             facts, documents = facts_of(name, told, self._feeds), documents_of(name, told, self._feeds)
             events += [(event, False) for event in city.advance(ready, facts, documents)]
+            tellings += city.density.take()
             if self._trial:
                 documents = [(tick, self._trial.heeded(some)) for tick, some in documents]
                 events += [(event, True) for event in self._tried[name].advance(ready, facts, documents)]
+                self._tried[name].density.take()
+        for telling in sorted(tellings, key=lambda told: told.at_ms):
+            self._density(telling)
         return sorted(events, key=lambda one: one[0].tick)
 
 
@@ -145,15 +154,27 @@ class _Documents:
         return self.state.add(batch.record_ms, batch.offsets, batch.has_value, self._reader.read(batch)[0])
 
 
-def backtester(settings: Settings, *, partitions: int = 1, trial: Trial | None = None) -> Backtest:
-    """Of a whole configuration."""
-    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
-    return Backtest(settings.timeline, feeds, partitions, settings.controls, trial=trial)
+def backtester(
+    settings: Settings,
+    *,
+    partitions: int = 1,
+    trial: Trial | None = None,
+    density: Callable[[Telling], None] = lambda told: None,
+) -> Backtest:
+    """Of a whole configuration; trial, density: as in `Backtest`."""
+    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds]
+    return Backtest(settings.timeline, feeds, partitions, settings.controls, trial=trial, density=density)
 
 
-def backtest(settings: Settings, records: Iterable[FeedRecord], *, partitions: int = 1) -> Iterator[Event]:
-    """The events that the live system would send for these records under this configuration."""
-    yield from backtester(settings, partitions=partitions).run(records)
+def backtest(
+    settings: Settings,
+    records: Iterable[FeedRecord],
+    *,
+    partitions: int = 1,
+    density: Callable[[Telling], None] = lambda told: None,
+) -> Iterator[Event]:
+    """The events that the live system would send for these records under this configuration. density: as in `Backtest`."""
+    yield from backtester(settings, partitions=partitions, density=density).run(records)
 
 
 def with_documents(records: Iterable[FeedRecord], documents: Iterable[FeedRecord]) -> Iterator[FeedRecord]:

@@ -30,9 +30,11 @@ from streams.outbox import Outbox
 from streams.pacing import slowest_city_ms, sources_ahead
 from streams.pings import Feed
 from streams.pings_stage import PingsStage
+from streams.preparing import prepare
+from streams.reach import BrokerAwayError
 from streams.readback import KafkaReader
 from streams.settings import Settings
-from streams.topics import PATIENCE_S, BrokerAwayError, Difference
+from streams.topics import PATIENCE_S, Difference
 from streams.topics import check as check_topics
 from streams.transport import TP
 from streams.web import Readiness, WebServer, refuse_taken_port
@@ -51,6 +53,7 @@ def run(settings: Settings) -> int:
     # The port first: brokers may be waited for without end, and this would only be told behind that.
     refuse_taken_port(settings.deployment.http_host, settings.deployment.http_port)
     refuse_wrong_topics(wait_for_topics(settings))
+    prepare(settings.timeline)
     # Decoding makes many small objects that live for a batch: the default thresholds look at all of them again and again.
     gc.set_threshold(200_000, 50, 100)
     worker = Worker(settings)
@@ -97,7 +100,7 @@ class Worker:
             "sink": self.outbox,
             "metrics": self.metrics,
         }
-        feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
+        feeds = [Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds]
         self.pings = PingsStage(feeds=feeds, **common)
         self.control = ControlStage(controls=settings.controls, **common)
         self.city = CityStage(
@@ -105,6 +108,7 @@ class Worker:
             sources=settings.sources,
             feeds=settings.feed_sources,
             topics=AlertTopics(names.alerts, names.alerts_open, names.alerts_shadow, names.operator_topic),
+            density_topic=names.density,
             progress_topic=names.progress,
             sink=self.outbox,
             metrics=self.metrics,
@@ -135,6 +139,7 @@ class Worker:
         )
         self.keeper.commit = lambda offsets: transport.commit(self.app, offsets)
         self.keeper.committed = lambda tps: transport.committed(self.app, tps)
+        self.keeper.topic_ids = lambda topics: transport.topic_ids(self.app, topics)
         self.keeper.dropped = self._dropped
         pings.register(self.app, topics=topics, keeper=self.keeper, stage=self.pings)
         if controls:
@@ -142,6 +147,11 @@ class Worker:
         city.register(self.app, topic=names.facts, keeper=self.keeper, stage=self.city)
         self.web = WebServer(self.metrics, self.readiness, version=version("urban-brain"))
         self.companions = Companions(self)
+
+    async def mend(self, partition: int) -> None:
+        """What `CityStage.mend` does, while nothing is taken into the state; only to read back needs no such care."""
+        await self.city.read_back(partition)
+        await self.keeper.work(TP(self.settings.topics.facts, partition), lambda _: self.city.put_right(partition))
 
     def _dropped(self, tps: Iterable[TP]) -> None:
         for tp in tps:
@@ -181,8 +191,7 @@ class Companions(Service):  # type: ignore[misc]
             self.add_future(self._guarded(task))
 
     async def on_stop(self) -> None:
-        await self.worker.reader.stop()
-        await self.worker.outbox.stop()
+        await asyncio.gather(self.worker.reader.stop(), self.worker.outbox.stop())
         await self.worker.web.stop()
 
     async def _snapshots(self) -> None:
@@ -193,7 +202,7 @@ class Companions(Service):  # type: ignore[misc]
             await self.sleep(_MEND_INTERVAL_S)
             for partition in list(self.worker.city.states):
                 if not self.worker.keeper.recovering:
-                    await self.worker.city.mend(partition)
+                    await self.worker.mend(partition)
 
     async def _trim(self) -> None:
         while not self.should_stop:

@@ -15,6 +15,7 @@ from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
 from geo.decrees import Decrees, Read, Reading
+from geo.density import Density
 from geo.desk import Desk
 from geo.episodes import NEVER
 from geo.frame import Document
@@ -53,6 +54,7 @@ class CityState:
         self.read = read
         self.decrees = Decrees(name, timeline.tick_ms)
         self.ruled: City | None = None  # the city of this epoch with all policies that are in force, or will be
+        self.density = Density(name, timeline.operators, timeline.tick_ms)
         self._desk = Desk(name, timeline)
 
     def advance(
@@ -134,6 +136,7 @@ class CityState:
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
         self._tidy()
+        self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], self.silence)
         return events
 
     def _heed(self, tick: int, documents: Sequence[Document]) -> list[Event]:
@@ -192,6 +195,7 @@ class CityState:
         ticks = [self.silence.deadline(), self.ground.expiry.deadline(self.silence, self.epoch.bike.ttl_ms)]
         ticks += [watch.deadline() for watch in self.watches]
         ticks.append(self.rulebook.edge)
+        ticks.append(self.density.deadline(self.silence.now, self.city))
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
 

@@ -33,6 +33,7 @@ def pack(city: CityState) -> Packed:
     packed: Packed = {}
     _put(packed, "silence", city.silence.pack())
     _put(packed, "roster", city.ground.roster.pack())
+    _put(packed, "density", city.density.pack())
     _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
     _put(packed, "decrees", _pack_decrees(city.decrees))
     _put(packed, "refusals", _pack_refusals(list(city.decrees.refusals.values())))
@@ -92,6 +93,7 @@ def restore(city: CityState, packed: Packed) -> None:
         city.ground.tables[resolution] = _restore_counts(city.ground.roster, resolution, packed, index)
     counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
     _restore_watches(city, packed, counts, head)
+    city.density.restore(_part(packed, "density"), index)
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])

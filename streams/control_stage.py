@@ -42,10 +42,10 @@ class ControlReader:
             try:
                 told = self._decoder.decode(value)
             except DocumentRefused as error:
-                refused.append(Refused(i, offset, self._sender, "malformed", str(error)))
+                refused.append(Refused(i, offset, -1, self._sender, "malformed", str(error)))
             except Exception:  # a bug of ours: the record is set aside, the rest goes on
                 log.exception("a record of a control topic at offset %d could not be read", offset)
-                refused.append(Refused(i, offset, self._sender, "internal_error", _RAISED))
+                refused.append(Refused(i, offset, -1, self._sender, "internal_error", _RAISED))
             else:
                 documents[i] = {city: Document(self._kind, self._sender, body, offset) for city, body in told.items()}
         return documents, refused
@@ -67,9 +67,9 @@ class ControlStage(SourceStage[ControlPartition]):
             source = ControlSource.restore(index, self._timeline, packed)
         return ControlPartition(topic, partition, source, position, self._quarantine_cap)
 
-    def _read(self, state: ControlPartition, batch: Batch) -> tuple[list[Frame], list[Refused]]:
+    def _read(self, state: ControlPartition, batch: Batch) -> tuple[list[Frame], list[Refused], Batch]:
         started = time.perf_counter()
         documents, refused = self._readers[state.topic].read(batch)
         self._metrics.step.labels("decode").observe(time.perf_counter() - started)
         self._metrics.documents(state.topic, taken=len(documents), refused=len(refused))
-        return state.source.add(batch.record_ms, batch.offsets, batch.has_value, documents), refused
+        return state.source.add(batch.record_ms, batch.offsets, batch.has_value, documents), refused, batch

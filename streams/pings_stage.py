@@ -36,26 +36,20 @@ class PingsStage(SourceStage[PingPartition]):
         decoder = PingDecoder(self._feeds[topic], self._timeline)
         return PingPartition(topic, partition, source, decoder, position, self._quarantine_cap)
 
-    def _read(self, state: PingPartition, batch: Batch) -> tuple[list[Frame], list[Refused]]:
+    def _read(self, state: PingPartition, batch: Batch) -> tuple[list[Frame], list[Refused], Batch]:
         started = time.perf_counter()
-        records, malformed = state.decoder.decode(batch)
+        records, malformed, expanded = state.decoder.decode(batch)
         decoded = time.perf_counter()
-        step = self._judge(state, records, malformed)
+        frames, refused = self._judge(state, records, malformed)
         self._metrics.step.labels("decode").observe(decoded - started)
         self._metrics.step.labels("judge").observe(time.perf_counter() - decoded)
-        return step
+        return frames, refused, expanded
 
     def _judge(
         self, state: PingPartition, records: Records, malformed: Sequence[tuple[int, str]]
     ) -> tuple[list[Frame], list[Refused]]:
         step = state.source.add(records)
-        refused = [Refused(i, int(records.offsets[i]), -1, "malformed", text) for i, text in malformed]
-        if step.refused:
-            at = {offset: i for i, offset in enumerate(records.offsets.tolist())}
-            whose = dict(zip(records.rows.tolist(), records.operator.tolist(), strict=True))
-            for offset, reason in step.refused:
-                index = at.get(offset, -1)
-                refused.append(Refused(index, offset, whose.get(index, -1), reason, _TEXT[reason]))
+        refused = _refused(records, malformed, step.refused) if malformed or step.refused else []
         for frame in step.frames:
             self._metrics.count_outcomes(frame.outcomes)
             for city, section in frame.sections.items():
@@ -67,6 +61,20 @@ class PingsStage(SourceStage[PingPartition]):
         self._metrics.source_at(
             state.topic, state.partition, clock_ms=state.clock_ms, complete_ms=complete_ms, bikes=state.source.bikes()
         )
+
+
+def _refused(records: Records, malformed: Sequence[tuple[int, str]], judged: Sequence[tuple[int, int, str]]) -> list[Refused]:
+    """What the decoder and the source refused, as it is to be set aside."""
+    offsets = records.offsets.tolist()
+    items = [-1] * len(offsets) if records.items is None else records.items.tolist()
+    refused = [Refused(i, offsets[i], items[i], -1, "malformed", text) for i, text in malformed]
+    if judged:
+        at = {place: i for i, place in enumerate(zip(offsets, items, strict=True))}
+        whose = dict(zip(records.rows.tolist(), records.operator.tolist(), strict=True))
+        for offset, item, reason in judged:
+            index = at.get((offset, item), -1)
+            refused.append(Refused(index, offset, item, whose.get(index, -1), reason, _TEXT[reason]))
+    return refused
 
 
 _TEXT = {

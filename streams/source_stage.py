@@ -17,7 +17,6 @@ import orjson
 from geo.frame import OUTCOMES, QUARANTINED, Frame
 from geo.packing import Column, Packed
 from geo.params import SEMANTICS, Timeline
-from geo.spans import Spans
 from streams.batches import Batch, Run
 from streams.frames import Sender, Writer, encode_frame
 from streams.keeper import Boundary
@@ -65,10 +64,14 @@ class QuarantineCap:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is set aside: where it was, whose, what it said, and why. index -1: of an earlier batch."""
+    """What is set aside: where it was, whose, what it said, and why.
+
+    index: in the batch; -1: of an earlier one. item: which ping of its record; -1: the record is no more than this.
+    """
 
     index: int
     offset: int
+    item: int
     operator: int
     reason: str
     text: str
@@ -150,8 +153,9 @@ class SourceStage(ABC, Generic[StateT]):
         """The state of a partition, as packed or with nothing known, that reads on from `position`."""
 
     @abstractmethod
-    def _read(self, state: StateT, batch: Batch) -> tuple[list[Frame], list[Refused]]:
-        """Take records in: the frames of all ticks that they close, and those that are to be set aside."""
+    def _read(self, state: StateT, batch: Batch) -> tuple[list[Frame], list[Refused], Batch]:
+        """Take records in: the frames of all ticks that they close, and what is to be set aside, by its index in the batch as it
+        was taken: one of several pings has a place of its own."""
 
     def _report(self, state: StateT, *, complete_ms: int) -> None:
         self._metrics.source_at(state.topic, state.partition, clock_ms=state.clock_ms, complete_ms=complete_ms)
@@ -178,14 +182,14 @@ class SourceStage(ABC, Generic[StateT]):
         if not runs:
             return
         batch = Batch.of_runs(runs)
-        frames, refused = self._read(state, batch)
+        frames, refused, taken = self._read(state, batch)
         state.position = runs[-1].next_offset
         state.clock_record_outstanding &= batch.has_value is None
         judged = time.perf_counter()
         self._metrics.batch_records.observe(len(batch))
         await self._tell(state, frames)
         if refused:
-            await self._set_aside(state, runs, batch.values, refused)
+            await self._set_aside(state, runs, taken, refused)
         self._metrics.step.labels("frames").observe(time.perf_counter() - judged)
         state.clock_ms = max(state.clock_ms, int(batch.record_ms.max()))
         through = state.source.through
@@ -209,7 +213,7 @@ class SourceStage(ABC, Generic[StateT]):
                 await self._sink.send(Record(self._facts_topic, route.partition, None, value))
         state.told_through = through
 
-    async def _set_aside(self, state: StateT, runs: Sequence[Run], values: Spans, refused: Sequence[Refused]) -> None:
+    async def _set_aside(self, state: StateT, runs: Sequence[Run], batch: Batch, refused: Sequence[Refused]) -> None:
         owners = [(run, i) for run in runs for i in range(len(run))]
         tick = state.source.through + 1
         kept: dict[str, int] = dict.fromkeys(QUARANTINED, 0)
@@ -221,8 +225,8 @@ class SourceStage(ABC, Generic[StateT]):
             kept[one.reason] += 1
             key, value = None, None
             if one.index >= 0:
-                run, i = owners[one.index]
-                key, [value] = run.key(i), values[one.index : one.index + 1].tolist()
+                run, i = owners[one.index if batch.taken is None else batch.taken.record[one.index]]
+                key, [value] = run.key(i), batch.values[one.index : one.index + 1].tolist()
             await self._sink.send(quarantine_record(self._quarantine_topic, state, one, key, value))
         for reason, count in total.items():
             if count:
@@ -254,12 +258,15 @@ class SourceStage(ABC, Generic[StateT]):
 
 
 def quarantine_record(topic: str, state: SourcePartition[Any], one: Refused, key: bytes | None, value: bytes | None) -> Record:
-    """The refused record as JSON: what it said (cut), why it is refused, and where it came from."""
+    """The refused record, or the refused ping of it, as JSON: what it said (cut), why it is refused, and where it came from."""
+    origin: dict[str, Any] = {"topic": state.topic, "partition": state.partition, "offset": one.offset}
+    if one.item >= 0:
+        origin["index"] = one.item
     body: dict[str, Any] = {
         "schema": "urban-brain/quarantine/1",
         "reason": one.reason,
         "text": one.text,
-        "origin": {"topic": state.topic, "partition": state.partition, "offset": one.offset},
+        "origin": origin,
         "value": None if value is None else value[:QUARANTINE_VALUE_BYTES].decode("utf-8", "backslashreplace"),
         "value_bytes": None if value is None else len(value),
         "value_sha256": None if value is None else sha256(value).hexdigest(),

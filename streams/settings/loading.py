@@ -15,7 +15,7 @@ from streams.settings.checks import check_cities, check_city, check_deployment, 
 from streams.settings.deployment import Deployment
 from streams.settings.epochs import build_timeline
 from streams.settings.errors import environment_typos, translate
-from streams.settings.models import CityTable, NetworkTable
+from streams.settings.models import CityTable, FeedTable, NetworkTable
 from streams.settings.policies import Library, Trial, check_policies, read_library
 from streams.settings.problems import Problem, configuration_error, nearest
 from streams.settings.values import ControlSettings, FeedSettings, Settings, Topics
@@ -190,10 +190,7 @@ def _finish(parts: _Parts, trial: Trial | None = None) -> Settings:
 
 
 def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable], library: Library) -> Settings:
-    feeds = tuple(
-        FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions)
-        for feed in sorted(network.feeds, key=lambda feed: feed.topic)
-    )
+    feeds = tuple(_feed(feed, network) for feed in sorted(network.feeds, key=lambda feed: feed.topic))
     topics = Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern)
     controls = tuple(sorted(_controls(network, topics), key=lambda control: control.topic))
     # Feeds first: an operator that is added may add a control topic, and numbers of feeds stand in rosters.
@@ -219,3 +216,9 @@ def _controls(network: NetworkTable, topics: Topics) -> Iterator[ControlSettings
         operators = {*network.operators}.union(*(version.operators or () for version in network.versions))
         for operator in sorted(operators):
             yield ControlSettings(topics.responses(operator), "response", operator)
+
+
+def _feed(feed: FeedTable, network: NetworkTable) -> FeedSettings:
+    """Who the providers are decides what a feed in MDS says, so it is part of that feed, and of what is hashed."""
+    providers = tuple(sorted((provider, name) for name, provider in network.providers.items())) if feed.format == "mds" else ()
+    return FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions, providers)

@@ -16,6 +16,7 @@ import numpy as np
 
 from geo.alert import Event
 from geo.control import ControlSource
+from geo.density import Telling
 from geo.frame import OUTCOMES, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Source
@@ -29,6 +30,7 @@ from streams.snapshots import Columns, Snapshot, pack_columns, unpack_columns
 from streams.source_stage import FactsRoute, facts_routes
 from tests.laws.worlds import Logs, World, WorldFeed
 from tests.oracle.bodies import TrueEvent
+from tests.oracle.density import TrueTelling
 from tests.oracle.stage import Record, TickTruth
 
 Plain = dict[str, Any]
@@ -64,7 +66,7 @@ class SourceRun:
     """What stage one makes of one partition. told: by facts partition, the record values that it writes there."""
 
     frames: list[Frame] = field(default_factory=list)
-    refused: set[tuple[int, str]] = field(default_factory=set)
+    refused: set[tuple[int, int, str]] = field(default_factory=set)
     told: dict[int, list[bytes]] = field(default_factory=dict)
     crashes: int = 0
     source: Source | ControlSource | None = None
@@ -76,13 +78,16 @@ class Bikes:
     kind = Source
 
     def __init__(self, feed: WorldFeed, timeline: Timeline) -> None:
-        self.decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates)), timeline)
-        self.decoder._reader.few = 1  # batches are small here, and templates are to be tried on them
+        settings = Feed(feed.topic, feed.operator, cast(Any, feed.coordinates), cast(Any, feed.format))
+        self.decoder = PingDecoder(settings, timeline)
+        for reader in (self.decoder._reader, self.decoder._item_reader):
+            reader.few = 1  # batches are small here, and templates are to be tried on them
 
-    def add(self, source: Source, batch: Batch, refused: set[tuple[int, str]]) -> list[Frame]:
-        records, malformed = self.decoder.decode(batch)
+    def add(self, source: Source, batch: Batch, refused: set[tuple[int, int, str]]) -> list[Frame]:
+        records, malformed, _ = self.decoder.decode(batch)
         step = source.add(records)
-        refused.update((int(batch.offsets[i]), "malformed") for i, _ in malformed)
+        items = np.full(len(records), -1) if records.items is None else records.items
+        refused.update((int(records.offsets[i]), int(items[i]), "malformed") for i, _ in malformed)
         refused.update(step.refused)
         return step.frames
 
@@ -95,9 +100,9 @@ class Papers:
     def __init__(self, topic: str, timeline: Timeline) -> None:
         self.reader = ControlReader(ControlSettings(topic, "policy"), timeline)
 
-    def add(self, source: ControlSource, batch: Batch, refused: set[tuple[int, str]]) -> list[Frame]:
+    def add(self, source: ControlSource, batch: Batch, refused: set[tuple[int, int, str]]) -> list[Frame]:
         documents, bad = self.reader.read(batch)
-        refused.update((one.offset, one.reason) for one in bad)
+        refused.update((one.offset, one.item, one.reason) for one in bad)
         return source.add(batch.record_ms, batch.offsets, batch.has_value, documents)
 
 
@@ -129,7 +134,7 @@ def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Re
     return run
 
 
-def _add(source: Any, decoder: Any, part: Sequence[Record], refused: set[tuple[int, str]]) -> list[Frame]:
+def _add(source: Any, decoder: Any, part: Sequence[Record], refused: set[tuple[int, int, str]]) -> list[Frame]:
     record_ms = np.array([record.timestamp_ms for record in part], np.int64)
     offsets = np.array([record.offset for record in part], np.int64)
     frames: list[Frame] = decoder.add(source, Batch.of([record.value for record in part], record_ms, offsets), refused)
@@ -183,8 +188,14 @@ def run_sources(world: World, logs: Logs, fate: Fate = SMOOTH) -> list[SourceRun
 @dataclass
 class CitiesRun:
     events: dict[str, list[Event]]  # by city, distinct, in order
+    density: dict[str, list[Telling]]  # likewise
     crashes: int = 0
     partitions: list[CityPartition] = field(default_factory=list)
+
+    @property
+    def told(self) -> tuple[object, object]:
+        """All that the contract holds for."""
+        return self.events, self.density
 
 
 def interleaved(runs: Sequence[SourceRun], partition: int, r: random.Random | None, *, repeat: float = 0.0) -> list[bytes]:
@@ -216,7 +227,8 @@ def run_cities(
     world: World, names: Sequence[tuple[str, int]], logs: Mapping[int, Sequence[bytes]], fate: Fate = SMOOTH
 ) -> CitiesRun:
     """names: sources in order; logs: of each facts partition."""
-    run = CitiesRun(events={name: [] for name in world.timeline.cities})
+    cities = world.timeline.cities
+    run = CitiesRun(events={name: [] for name in cities}, density={name: [] for name in cities})
     for route in facts_routes(world.timeline):
         _run_partition(run, route, world, sorted(names), logs[route.partition], fate)
     return run
@@ -226,6 +238,7 @@ def _run_partition(
     run: CitiesRun, route: FactsRoute, world: World, names: Sequence[tuple[str, int]], log: Sequence[bytes], fate: Fate
 ) -> None:
     known: dict[str, Event] = {}
+    mapped: dict[tuple[bytes, int], Telling] = {}
     state, kept, at, crashes = _city(route, world, names), None, 0, 0
     while at < len(log):
         if fate.dies(crashes):
@@ -241,6 +254,10 @@ def _run_partition(
             if known.setdefault(event.event_id, event) is event:
                 run.events[event.city].append(event)
             assert known[event.event_id] == event, f"{event.event_id} was told otherwise before"
+        for telling in state.tellings():
+            if mapped.setdefault((telling.key, telling.at_ms), telling) is telling:
+                run.density[telling.city].append(telling)
+            assert mapped[telling.key, telling.at_ms] == telling, f"{telling.key!r} was told otherwise before"
         at = end
         boundary = state.boundary()
         if fate.crash and boundary is not None and fate.r.random() < 0.4:
@@ -307,3 +324,7 @@ def plain_events(events: Sequence[Event] | Sequence[TrueEvent]) -> list[tuple[ob
         (e.event_id, e.tick, e.operator, e.kind, e.state, e.sequence, e.area, e.rule, e.body, e.operator_body, e.shadow)
         for e in events
     ]
+
+
+def plain_density(told: Sequence[Telling] | Sequence[TrueTelling]) -> list[tuple[object, ...]]:
+    return [(one.key if isinstance(one.key, bytes) else one.key.encode(), one.at_ms, one.body) for one in told]

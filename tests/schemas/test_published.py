@@ -93,7 +93,8 @@ def test_every_topic_has_one_channel_and_every_channel_a_topic() -> None:
     settings = load(ROOT / "examples" / "city.toml")
     channels = published("asyncapi.json")["channels"]
     values = {"prefix": [""], "app_id": ["urban-brain"], "operator": settings.timeline.operators}
-    values["feed"] = [feed.topic for feed in settings.feeds]
+    for name, form in (("feed", "json"), ("mds_feed", "mds"), ("arrow_feed", "arrow")):
+        values[name] = [feed.topic for feed in settings.feeds if feed.format == form]
     values["topic"] = [*settings.input_topics, settings.topics.facts]
     told: dict[str, str] = {}
     for channel in channels.values():
