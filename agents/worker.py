@@ -17,9 +17,10 @@ import faust
 from aiokafka.errors import KafkaError
 from mode import Service
 
-from agents import city, pings
+from agents import city, control, pings
 from streams import transport
 from streams.city_stage import CityStage
+from streams.control_stage import ControlStage
 from streams.errors import ConfigurationError
 from streams.events import AlertTopics
 from streams.keeper import Keeper
@@ -90,19 +91,22 @@ class Worker:
         client = deployment.aiokafka()
         self.outbox = Outbox(client)
         self.reader = KafkaReader(client)
-        self.pings = PingsStage(
-            timeline=timeline,
-            feeds=[Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds],
-            sources=settings.sources,
-            facts_topic=names.facts,
-            quarantine_topic=names.quarantine,
-            quarantine_cap=deployment.quarantine_cap,
-            sink=self.outbox,
-            metrics=self.metrics,
-        )
+        common: dict[str, Any] = {
+            "timeline": timeline,
+            "sources": settings.sources,
+            "facts_topic": names.facts,
+            "quarantine_topic": names.quarantine,
+            "quarantine_cap": deployment.quarantine_cap,
+            "sink": self.outbox,
+            "metrics": self.metrics,
+        }
+        feeds = [Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds]
+        self.pings = PingsStage(feeds=feeds, **common)
+        self.control = ControlStage(controls=settings.controls, **common)
         self.city = CityStage(
             timeline=timeline,
             sources=settings.sources,
+            feeds=settings.feed_sources,
             topics=AlertTopics(names.alerts, names.alerts_open, names.alerts_shadow, names.operator_topic),
             density_topic=names.density,
             progress_topic=names.progress,
@@ -112,8 +116,9 @@ class Worker:
             reader=self.reader,
         )
         topics = [feed.topic for feed in settings.feeds]
+        controls = [control.topic for control in settings.controls]
         self.keeper = Keeper(
-            stages={**dict.fromkeys(topics, self.pings), names.facts: self.city},
+            stages={**dict.fromkeys(topics, self.pings), **dict.fromkeys(controls, self.control), names.facts: self.city},
             changelog=names.changelog,
             reader=self.reader,
             sink=self.outbox,
@@ -125,7 +130,7 @@ class Worker:
             app_id=deployment.app_id,
             brokers=",".join(deployment.brokers),
             owner=self.keeper,
-            batch_topics=frozenset([*topics, names.facts]),
+            batch_topics=frozenset([*topics, *controls, names.facts]),
             instance_id=deployment.instance_id,
             session_timeout_s=deployment.session_timeout.total_seconds(),
             heartbeat_interval_s=deployment.session_timeout.total_seconds() / 3,
@@ -137,6 +142,8 @@ class Worker:
         self.keeper.topic_ids = lambda topics: transport.topic_ids(self.app, topics)
         self.keeper.dropped = self._dropped
         pings.register(self.app, topics=topics, keeper=self.keeper, stage=self.pings)
+        if controls:
+            control.register(self.app, topics=controls, keeper=self.keeper, stage=self.control)
         city.register(self.app, topic=names.facts, keeper=self.keeper, stage=self.city)
         self.web = WebServer(self.metrics, self.readiness, version=version("urban-brain"))
         self.companions = Companions(self)
@@ -151,6 +158,7 @@ class Worker:
             self.metrics.forget_source(tp.topic, tp.partition)
         held = self.keeper.held
         self.pings.forget((tp.topic, tp.partition) for tp in held)
+        self.control.forget((tp.topic, tp.partition) for tp in held)
         self.city.forget(tp.partition for tp in held if tp.topic == self.settings.topics.facts)
 
     def readiness(self) -> Readiness:
@@ -215,7 +223,7 @@ class Companions(Service):  # type: ignore[misc]
         waiting: set[TP] = set()
         while not self.should_stop:
             await self.sleep(1.0)
-            clocks = worker.pings.clocks()
+            clocks = worker.pings.clocks() | worker.control.clocks()
             if worker.keeper.recovering or not clocks:
                 waiting = set()  # a rebalance lets all of them go on
                 continue
@@ -244,7 +252,9 @@ class Companions(Service):  # type: ignore[misc]
                     log.warning("the ends of %s could not be asked for: %r", unknown, error)
                     continue
             known = {(tp.topic, tp.partition): ends.get(tp, asked.get(tp, 0)) for tp in mine}
-            await worker.pings.keep_time(time.time_ns() // 1_000_000, known)
+            now_ms = time.time_ns() // 1_000_000
+            await worker.pings.keep_time(now_ms, known)
+            await worker.control.keep_time(now_ms, known)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """An error here ends the worker: half of it must not go on without the other."""

@@ -26,6 +26,7 @@ NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
 
 RAISED, UPDATED, CLEARED = "raised", "updated", "cleared"
 OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
+POLICY_REFUSED = "policy_refused"
 MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
 
 BY_POLICY = "policy"  # cleared, because what was in force is not any more
@@ -33,6 +34,7 @@ RESTOCKED = "restocked"  # cleared, because enough bikes came
 
 BUILT_IN = "built-in"
 WHOLE_CITY = "city"
+POLICY_REFUSED_RULE = (BUILT_IN, POLICY_REFUSED)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The only key that operators must not see. No JSON string can hold an unescaped quote, so only a key matches.
@@ -252,6 +254,30 @@ def feed_silent_body(heading: Heading, threshold_ms: int, cleared_by: str | None
             "window": None,
         },
         "area": area | {"type": WHOLE_CITY, "name": heading.city},
+        "bikes": [],
+        "cleared_by": cleared_by,
+        **dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links", "count_all_operators")),
+    }
+    return encode(body)
+
+
+def policy_refused_body(heading: Heading, problems: Sequence[str], cleared_by: str | None) -> bytes:
+    """A policy of the topic of policies that the city could not take: its id is the area of the heading."""
+    policy_id, rule_id = heading.rule
+    area = dict.fromkeys(("h3", "resolution", "centroid", "boundary", "area_ha", "hot_spot"))
+    body = heading.fields() | {
+        "severity": MAJOR,
+        "rule": {
+            "policy_id": policy_id,
+            "rule_id": rule_id,
+            "name": "Policy refused",
+            "threshold": 0,
+            "unit": "problems",
+            "per_hectare": None,
+            "window": None,
+        },
+        "area": area | {"type": WHOLE_CITY, "name": heading.city},
+        "refused": {"policy_id": heading.area, "problems": list(problems)},
         "bikes": [],
         "cleared_by": cleared_by,
         **dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links", "count_all_operators")),

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
+from geo.decrees import Decrees, Read, Reading
 from geo.density import Density
 from geo.desk import Desk
 from geo.episodes import NEVER
-from geo.frame import Section
+from geo.frame import Document
 from geo.ground import Ground, Moves
+from geo.merge import Sections
 from geo.outages import Outages, Turn
 from geo.params import City, Epoch, Planning, Timeline
 from geo.rebalancing import Rebalancing
@@ -29,18 +31,20 @@ from geo.watch import Watch
 
 __all__ = ["CityState", "Event"]
 
-Sections = Sequence[tuple[int, Section]]
-"""What is said of the city in one tick: (index of the source, its section), in order of sources."""
+
+def _unread(body: bytes) -> Reading:
+    raise ValueError("this city is told of policies and was given nothing to read them with; pass `read`")
 
 
 class CityState:
     """Ground, silence and episodes of one city, at the end of tick `done` at all times."""
 
-    def __init__(self, name: str, timeline: Timeline) -> None:
+    def __init__(self, name: str, timeline: Timeline, read: Read = _unread) -> None:
+        """read: reads the documents of policies."""
         operators = len(timeline.operators)
         self.name, self.timeline = name, timeline
         self.done = -1
-        self.begun = False  # nothing happens before the first tick at which any source has a record, and the city exists
+        self.begun = False  # nothing happens before the first tick at which any feed has a record, and the city exists
         self._born = min((e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities]), default=NEVER)
         self.epoch_index = -1
         self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
@@ -48,28 +52,40 @@ class CityState:
         self.ground = Ground(operators)
         self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
         self.outages = Outages()
+        self.read = read
+        self.decrees = Decrees(name, timeline.tick_ms)
+        self.ruled: City | None = None  # the city of this epoch with all policies that are in force, or will be
         self.density = Density(name, timeline.operators, timeline.tick_ms)
         self.rebalancing = Rebalancing(name, timeline, self.ground)
         self._desk = Desk(name, timeline)
 
-    def advance(self, through: int, ticks: Sequence[tuple[int, Sections]]) -> list[Event]:
+    def advance(
+        self, through: int, ticks: Sequence[tuple[int, Sections]], documents: Sequence[tuple[int, tuple[Document, ...]]] = ()
+    ) -> list[Event]:
         """Work the given ticks of (done, through], ascending, and every deadline up to `through`: what happened, in order.
 
-        ticks: all at which any source has a record, even if it says nothing of this city.
+        ticks: all at which any feed has a record, even if it says nothing of this city. documents: what control topics say
+        to it, at the ticks at which they do.
         """
         events: list[Event] = []
-        for tick, sections in ticks:
-            if tick >= self._born:
+        said, told = dict(ticks), dict(documents)
+        for tick in sorted(said.keys() | told.keys()):
+            if tick < self._born:
+                continue
+            if tick in said:
                 self._begin(tick)
-                events += self._pass_deadlines(tick - 1)
-                events += self._work(tick, sections)
+            events += self._pass_deadlines(tick - 1)
+            if self.begun:
+                events += self._work(tick, said.get(tick, ()))
+            events += self._heed(tick, told.get(tick, ()))
         events += self._pass_deadlines(through)
         self.done = max(self.done, through)
         return events
 
     def open_events(self) -> dict[str, Event]:
         """By episode id, the newest event of every episode that is open."""
-        return {event.episode_id: event for event in self._desk.newest(self.outages, self.watches)}
+        newest = [*self._desk.newest(self.outages, self.watches), *self.decrees.open_events()]
+        return {event.episode_id: event for event in newest}
 
     def roster_count(self, operator: str | None = None) -> int:
         """Bikes that stand, of one operator or of all."""
@@ -96,9 +112,9 @@ class CityState:
         return city_pack.pack(self)
 
     @classmethod
-    def restore(cls, name: str, timeline: Timeline, packed: Packed) -> CityState:
+    def restore(cls, name: str, timeline: Timeline, packed: Packed, read: Read = _unread) -> CityState:
         """The state that was packed; operators are found again by their names."""
-        state = cls(name, timeline)
+        state = cls(name, timeline, read)
         city_pack.restore(state, packed)
         return state
 
@@ -113,6 +129,7 @@ class CityState:
         fell, returned = self.silence.advance(tick, self._heard(sections))
         self.ground.apply(self._aged(told_by(sections)), moves)
         self.ground.expire(self.silence, self.epoch.bike.ttl_ms, moves)
+        ruled = turned or tick >= self.rulebook.edge
         gone = self._enforce(turned, moves)
         if turned or returned:
             self.ground.look_at_all(None if turned else returned, moves)
@@ -123,12 +140,29 @@ class CityState:
             events += self._desk.told(watch, verdicts, self.ground.roster, before)
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
-        happened = moves.touched or gone or turned or fell or returned or any(verdicts for _, verdicts in judged)
+        happened = moves.touched or gone or ruled or fell or returned or any(verdicts for _, verdicts in judged)
         self.rebalancing.note(bool(happened))
         self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()
         self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], self.silence)
         return events
+
+    def _heed(self, tick: int, documents: Sequence[Document]) -> list[Event]:
+        """Take in what control topics said in this tick: it acts from the next one."""
+        events: list[Event] = []
+        policies = [document for document in documents if document.kind == "policy"]
+        for document in policies:
+            reading = self.read(document.body)
+            events += self.decrees.take(reading, document.body, tick=tick, epoch=self.timeline.at(tick))
+        if policies:
+            self.rule(tick)
+            self.rulebook.foresee(self.ruled, tick)
+        return events
+
+    def rule(self, tick: int) -> None:
+        """Have the policies of now, and of later, put together."""
+        self.decrees.forget(tick * self.timeline.tick_ms)
+        self.ruled = self.decrees.over(self.city) if self.city else None
 
     def _heard(self, sections: Sections) -> NDArray[np.int64]:
         heard = np.zeros(len(self.timeline.operators), np.int64)
@@ -196,7 +230,7 @@ class CityState:
         return {self.timeline.operators.index(name): ms for name, ms in self.epoch.silent_after_ms}
 
     def follow(self, epoch_index: int) -> None:
-        """Work by this epoch from now on."""
+        """Work by this epoch from now on. What is in force is then to be put together (`rule`)."""
         self.epoch_index = epoch_index
         self.allowed = np.isin(self.timeline.operators, self.epoch.operators)
 
@@ -217,5 +251,6 @@ class CityState:
         """Bikes of operators that are not allowed any more leave, the rules are those of now; what the old ones leave."""
         if turned:
             self.ground.banish(~self.allowed, moves)
-            return self.rulebook.turn(self.city, moves)
-        return self.rulebook.pass_edge(self.city, moves) if moves.tick >= self.rulebook.edge else []
+            self.rule(moves.tick)
+            return self.rulebook.turn(self.ruled, moves)
+        return self.rulebook.pass_edge(self.ruled, moves) if moves.tick >= self.rulebook.edge else []

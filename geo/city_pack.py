@@ -5,7 +5,7 @@ Operators stand in it by name, slots of bikes and of pairs are renumbered: 0, 1,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from geo.alert import Haul
 from geo.counts import NOWHERE, Counts
+from geo.decrees import Decree, Decrees, Refusal, decree_of
 from geo.episodes import Episode, Phase
 from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
@@ -37,6 +38,8 @@ def pack(city: CityState) -> Packed:
     _put(packed, "density", city.density.pack())
     _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
     _put(packed, "plan", _pack_plan(city.rebalancing.pending))
+    _put(packed, "decrees", _pack_decrees(city.decrees))
+    _put(packed, "refusals", _pack_refusals(list(city.decrees.refusals.values())))
     held = city.ground.roster.rows["held"].copy()
     for key, counts in city.ground.tables.items():
         watches = [watch for watch in city.watches if watch.key == key]
@@ -57,11 +60,12 @@ def pack(city: CityState) -> Packed:
             "done": city.done,
             "begun": city.begun,
             "planned": city.rebalancing.made_before(city.done + 1, city.planning, city.watches),
+            "settled": sorted(city.decrees.settled),
             "operators": city.timeline.operators,
             "resolutions": [key for key in city.ground.tables if isinstance(key, int)],
             "policies": [key for key in city.ground.tables if isinstance(key, str)],
             "kinds": [watch.measure.kind for watch in city.watches],
-            "rules": city.rulebook.named(city.city, city.silence.now) if city.begun else [],
+            "rules": city.rulebook.named(city.ruled, city.silence.now) if city.begun else [],
         }
     )
     return packed
@@ -72,12 +76,16 @@ def restore(city: CityState, packed: Packed) -> None:
     head = orjson.loads(_bytes(packed, "city"))
     _refuse_a_stranger(city, head)
     city.done = head["done"]
+    city.decrees.settled = set(head["settled"])
+    city.decrees.decrees = list(_unpack_decrees(city, _part(packed, "decrees")))
+    city.decrees.refusals = {one.policy_id: one for one in _unpack_refusals(_part(packed, "refusals"))}
     if not head["begun"]:
         return
     index = _operators_now(city, head["operators"])
     city.begun = True
     city.silence = Silence.restore(_part(packed, "silence"), city.timeline.tick_ms, index, len(city.timeline.operators))
     city.follow(city.timeline.index_at(city.silence.now))
+    city.rule(city.silence.now)
     city.silence.override(city.silent_after_ms())
     roster = _part(packed, "roster")
     city.ground.roster = Roster.restore(roster, index[_array(roster, "operators")].astype(np.int16))
@@ -131,8 +139,8 @@ def _restore_counts(roster: Roster, key: Key, packed: Packed, index: NDArray[np.
 
 
 def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts], head: dict[str, Any]) -> None:
-    city.rulebook.restore(city.city, city.silence.now, counts)
-    named = city.rulebook.named(city.city, city.silence.now)
+    city.rulebook.restore(city.ruled, city.silence.now, counts)
+    named = city.rulebook.named(city.ruled, city.silence.now)
     if named != head["rules"] or [watch.measure.kind for watch in city.watches] != head["kinds"]:
         raise ValueError(
             f"the state of city {city.name} was judged by the rules {', '.join(head['rules']) or 'none'}, the configuration in "
@@ -201,6 +209,35 @@ def _unpack_outages(packed: Packed) -> list[Outage]:
     rows = _array(packed, "numbers").tolist()
     columns = [dict(zip(_OUTAGE, row, strict=True)) for row in rows]
     return [Outage(**numbers, body=body) for numbers, body in zip(columns, _split(packed), strict=True)]
+
+
+def _pack_decrees(decrees: Decrees) -> Packed:
+    ticks = np.array([decree.tick for decree in decrees.decrees], np.int64)
+    return {"ticks": ticks} | _join([decree.body for decree in decrees.decrees])
+
+
+def _unpack_decrees(city: CityState, packed: Packed) -> Iterator[Decree]:
+    """The documents read again: what they say is in their bytes."""
+    for tick, body in zip(_array(packed, "ticks").tolist(), _split(packed), strict=True):
+        reading = city.read(body)
+        if reading.problems:
+            raise ValueError(
+                f"the state of city {city.name} holds the policy {reading.policy_id}, which this version of the program can not "
+                f"read: {reading.problems[0]} Withdraw it with the version that could"
+            )
+        yield decree_of(reading, body, tick, city.timeline.tick_ms)
+
+
+def _pack_refusals(refusals: list[Refusal]) -> Packed:
+    rows = [[one.opened, one.sequence, one.last_event] for one in refusals]
+    texts = [text for one in refusals for text in (one.policy_id.encode(), one.body)]
+    return {"numbers": np.array(rows, np.int64)} | _join(texts)
+
+
+def _unpack_refusals(packed: Packed) -> Iterator[Refusal]:
+    texts = iter(_split(packed))
+    for opened, sequence, last_event in _array(packed, "numbers").tolist():
+        yield Refusal(next(texts).decode(), opened, sequence, last_event, next(texts))
 
 
 def _join(texts: list[bytes]) -> Packed:

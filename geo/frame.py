@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,13 +55,45 @@ class Facts:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @classmethod
+    def none(cls) -> Facts:
+        """No fact at all."""
+        e7, flags, codes, ms = (np.zeros(0, np.int32), np.zeros(0, np.bool_), np.zeros(0, np.uint8), np.zeros(0, np.int64))
+        return cls(np.zeros(0, np.int16), [], e7, e7, flags, codes, codes, flags, ms, ms)
+
+
+DocumentKind = Literal["policy", "response"]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a control topic says to a city: a policy, or what an operator says of an alert.
+
+    sender: index into Timeline.operators of whose topic it came from, -1 if it is the city's own.
+    body: the record's value. place: its offset in its topic's partition: the order within a source.
+    """
+
+    kind: DocumentKind
+    sender: int
+    body: bytes
+    place: int
+
 
 @dataclass(slots=True)
 class Section:
-    """One city's part of a frame. heard: int64 (operators,), winners with a newer device time, by Timeline.operators."""
+    """One city's part of a frame. heard: int64 (operators,), winners with a newer device time, by Timeline.operators.
+
+    documents: in the order of the log. A feed has none, a control topic has no facts and hears nobody.
+    """
 
     facts: Facts
     heard: NDArray[np.int64]
+    documents: tuple[Document, ...] = ()
+
+    @classmethod
+    def of_documents(cls, documents: tuple[Document, ...], operators: int) -> Section:
+        """What a control topic says of one city; operators: how many the timeline has."""
+        return cls(Facts.none(), np.zeros(operators, np.int64), documents)
 
 
 @dataclass(slots=True)

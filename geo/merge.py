@@ -14,12 +14,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from geo.frame import Section
+from geo.frame import Document, Section
 
 NONE = -1
 """Before every tick: nothing said yet, and the `previous` of a source's first frame."""
 
 _REMEMBERED_DIGESTS = 256
+
+Told = Sequence[tuple[int, Sequence[tuple[int, dict[str, Section]]]]]
+"""Non-empty ticks, ascending; of each, the sources that had a record in it, in order, and what they say by city."""
+
+Sections = Sequence[tuple[int, Section]]
+"""What is said of a city in one tick: (index of the source, its section), in order of sources."""
 
 
 @dataclass(slots=True)
@@ -61,6 +67,22 @@ class Chain:
             self.digests = dict(sorted(self.digests.items())[-_REMEMBERED_DIGESTS:])
 
 
+def facts_of(city: str, told: Told, feeds: int) -> list[tuple[int, Sections]]:
+    """What feeds say of a city, at every tick at which any of them has a record. feeds: sources below are feeds'."""
+    of_feeds = ((tick, [one for one in sources if one[0] < feeds]) for tick, sources in told)
+    return [(tick, [(i, said[city]) for i, said in sources if city in said]) for tick, sources in of_feeds if sources]
+
+
+def documents_of(city: str, told: Told, feeds: int) -> list[tuple[int, tuple[Document, ...]]]:
+    """What control topics say to a city, at every tick at which one does, in order of sources and of their logs."""
+    found = []
+    for tick, sources in told:
+        documents = [d for i, said in sources if i >= feeds and city in said for d in said[city].documents]
+        if documents:
+            found.append((tick, tuple(documents)))
+    return found
+
+
 class Merger:
     """Merges the chains of `sources` sources. Not thread-safe; no clock."""
 
@@ -99,7 +121,7 @@ class Merger:
         """The tick up to which every source is complete."""
         return min((chain.through for chain in self.chains), default=NONE)
 
-    def take(self, through: int) -> list[tuple[int, list[tuple[int, dict[str, Section]]]]]:
+    def take(self, through: int) -> Told:
         """Hand out the non-empty ticks up to `through` (at most `ready()`), ascending, sources in order; they are done."""
         if through > self.ready():
             raise ValueError(f"tick {through} is not complete, only {self.ready()} is")

@@ -117,7 +117,8 @@ class Rule:
 class Policy:
     """Rules of which the first that a bike fits has it. In force in [from_ms, until_ms); None: unbounded.
 
-    operators: those whose bikes it looks at; empty: all.
+    operators: those whose bikes it looks at; empty: all. zones: geographies of its own, by which its rules name them; None: the
+    city's.
     """
 
     policy_id: str
@@ -127,6 +128,7 @@ class Policy:
     from_ms: int | None = None
     until_ms: int | None = None
     replaces: tuple[str, ...] = ()
+    zones: tuple[Geography, ...] | None = None
 
     def rules_at(self, at_ms: int, offsets: Offsets) -> tuple[Rule, ...]:
         """The rules in force at a moment, in order."""
@@ -149,16 +151,19 @@ def without_replaced(policies: Sequence[Policy]) -> tuple[Policy, ...]:
     for policy in policies:
         for replaced in policy.replaces:
             ends.setdefault(replaced, []).append(policy.from_ms)
-    kept = (_until(policy, ends.get(policy.policy_id, [])) for policy in policies)
+    kept = (_ended(policy, ends.get(policy.policy_id, [])) for policy in policies)
     return tuple(policy for policy in kept if policy is not None and policy.rules)
 
 
-def _until(policy: Policy, ends: Sequence[int | None]) -> Policy | None:
+def _ended(policy: Policy, ends: Sequence[int | None]) -> Policy | None:
     """The policy, ended by the first of the moments (None: it never is in force)."""
-    moments = [end for end in (*ends, policy.until_ms) if end is not None]
-    if None in ends:
-        return None
-    until_ms = min(moments, default=None)
+    moments = [end for end in ends if end is not None]
+    return None if len(moments) < len(ends) else ended(policy, *moments)
+
+
+def ended(policy: Policy, *ends: int) -> Policy | None:
+    """The policy, in force until the first of the moments at most; None: that is before it begins."""
+    until_ms = min([*ends, *([] if policy.until_ms is None else [policy.until_ms])], default=None)
     if until_ms is not None and policy.from_ms is not None and until_ms <= policy.from_ms:
         return None
     return replace(policy, until_ms=until_ms)

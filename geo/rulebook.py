@@ -94,6 +94,10 @@ class Rulebook:
         self.edge = self._next_edge(city, moves.tick)
         return gone
 
+    def foresee(self, city: City | None, tick: int) -> None:
+        """Policies were written in this tick: the next edge may be another one, and comes later than the tick."""
+        self.edge = self._next_edge(city, tick)
+
     def restore(self, city: City | None, tick: int, counts: dict[str, Counts]) -> None:
         """The watches of a tick, without episodes; counts are those of the policies' layers. None, if they do not fit."""
         wanted = list(self._wanted(city, tick))
@@ -137,7 +141,7 @@ class Rulebook:
             if rules := policy.rules_at(tick * self._tick_ms, city.offsets):
                 operators = np.isin(self._operators, policy.operators or self._operators)
                 duty = np.isin(self._operators, policy.operators or city.operators)
-                town = Town(city.name, city.boundary, city.geographies)
+                town = Town(city.name, city.boundary, city.geographies if policy.zones is None else policy.zones)
                 yield Wanted(policy.policy_id, rules, operators, duty, town)
 
     def _open(self, one: Wanted, moves: Moves) -> list[Watch]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geo.city import CityState, Event
 from geo.density import Telling
-from geo.merge import Merger, Waiting
+from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import SEMANTICS, Timeline
 from streams.batches import Run
 from streams.density import DensityMirror, density_record
@@ -26,9 +26,10 @@ from streams.metrics import Metrics, SnapshotKind
 from streams.mirror import Mirror
 from streams.outbox import Record, Sink
 from streams.pacing import Progress
-from streams.pings_stage import FactsRoute, facts_routes
+from streams.policy_documents import read_policy
 from streams.readback import LogReader
 from streams.snapshots import Columns, Snapshot
+from streams.source_stage import FactsRoute, facts_routes
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +52,19 @@ class CityPartition:
         timeline: Timeline,
         sources: Sequence[tuple[str, int]],
         position: int,
-        merger: Merger | None = None,
+        *,
+        feeds: int | None = None,
     ) -> None:
+        """feeds: how many of the sources are of feeds, the others are control topics; None: all."""
         self.route = route
         self.position = position
         self.timeline = timeline
         self.sources = sources
         self.index = {source: i for i, source in enumerate(sources)}
-        self.merger = merger or Merger(len(sources))
+        self.merger = Merger(len(sources))
+        self.feeds = len(sources) if feeds is None else feeds
         self.assembler = Assembler()
-        self.cities = {name: CityState(name, timeline) for name in route.cities}
+        self.cities = {name: CityState(name, timeline, read_policy) for name in route.cities}
         self.advanced_at = time.monotonic()
         self.strangers: set[tuple[str, int]] = set()
 
@@ -86,7 +90,7 @@ class CityPartition:
             prefix = f"{name}/"
             columns = {k.removeprefix(prefix): v for k, v in snapshot.columns.items() if k.startswith(prefix)}
             if columns:
-                self.cities[name] = CityState.restore(name, self.timeline, columns)
+                self.cities[name] = CityState.restore(name, self.timeline, columns, read_policy)
 
     # --- the work -------------------------------------------------------------------------------------------------------
 
@@ -130,8 +134,7 @@ class CityPartition:
         ticks = self.merger.take(ready)
         events: list[Event] = []
         for name, city in self.cities.items():
-            mine = [(tick, [(i, s[name]) for i, s in told if name in s]) for tick, told in ticks]
-            events += city.advance(ready, mine)
+            events += city.advance(ready, facts_of(name, ticks, self.feeds), documents_of(name, ticks, self.feeds))
         return events
 
     def tellings(self) -> Iterator[Telling]:
@@ -153,6 +156,7 @@ class CityStage:
         *,
         timeline: Timeline,
         sources: Sequence[tuple[str, int]],
+        feeds: int | None = None,
         topics: AlertTopics,
         density_topic: str,
         progress_topic: str,
@@ -164,6 +168,7 @@ class CityStage:
     ) -> None:
         self._timeline = timeline
         self._sources = sources
+        self._feeds = feeds
         self._topics = topics
         self._density_topic = density_topic
         self._progress_topic = progress_topic
@@ -190,7 +195,7 @@ class CityStage:
 
     def _hold(self, partition: int, position: int) -> CityPartition:
         route = self._routes.get(partition, FactsRoute(partition, (), 0))
-        state = self.states[partition] = CityPartition(route, self._timeline, self._sources, position)
+        state = self.states[partition] = CityPartition(route, self._timeline, self._sources, position, feeds=self._feeds)
         return state
 
     async def loaded(self, topic: str, partition: int, state: PartitionState) -> None:
@@ -256,6 +261,7 @@ class CityStage:
         events = state.advance()
         decided = time.perf_counter()
         for event in events:
+            self._metrics.decided(event.city, event.kind, event.state)
             await self._publish(event, state.route.partition)
         for told in state.tellings():
             await self._sink.send(density_record(told, self._density_topic, state.route.partition))

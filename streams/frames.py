@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.frame import OUTCOMES, Facts, Frame, Section
+from geo.frame import OUTCOMES, Document, Facts, Frame, Section
 from geo.params import Timeline
 from streams.errors import NewerFormat, WireError
 
@@ -91,6 +91,7 @@ def encode_frame(frame: Frame, timeline: Timeline, cities: Iterable[str]) -> byt
     for section in sections.values():
         used[section.facts.operator] = True
         used |= section.heard > 0
+        used[[document.sender for document in section.documents if document.sender >= 0]] = True
     used |= frame.outcomes[:-1].any(axis=1)
     index = np.cumsum(used) - 1
     return msgspec.msgpack.encode(
@@ -106,7 +107,15 @@ def _encode_section(section: Section, used: NDArray[np.bool_], index: NDArray[np
     facts = section.facts
     columns = {name: getattr(facts, name).astype(dtype, copy=False).tobytes() for name, dtype in _COLUMNS[1:]}
     columns["operator"] = index[facts.operator].astype("<i2").tobytes()
-    return {"heard": section.heard[used].astype("<i8").tobytes(), "ids": "\n".join(facts.ids), "facts": columns}
+    told = {"heard": section.heard[used].astype("<i8").tobytes(), "ids": "\n".join(facts.ids), "facts": columns}
+    if not section.documents:
+        return told  # as before there were any: a log may hold frames of both versions of the program
+    return told | {
+        "documents": [
+            [document.kind, int(index[document.sender]) if document.sender >= 0 else -1, document.body, document.place]
+            for document in section.documents
+        ]
+    }
 
 
 def decode_frame(body: bytes, timeline: Timeline) -> tuple[dict[str, Section], NDArray[np.int64]]:
@@ -137,7 +146,11 @@ def _decode_section(document: dict[str, Any], mapping: NDArray[np.int16], operat
     heard[mapping] = np.frombuffer(document["heard"], "<i8")
     operator = columns.pop("operator")
     operator = mapping[operator] if len(ids) else np.zeros(0, np.int16)
-    return Section(Facts(operator=operator, ids=ids, **columns), heard)
+    documents = tuple(
+        Document(kind, int(mapping[sender]) if sender >= 0 else -1, body, place)
+        for kind, sender, body, place in document.get("documents", ())
+    )
+    return Section(Facts(operator=operator, ids=ids, **columns), heard, documents)
 
 
 # --- records ------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from geo.alert import CLEARED, DEFICIT, FEED_SILENT, OVERCROWDED, POLICY_REFUSED
 from geo.frame import OUTCOMES, QUARANTINED
 from geo.params import SEMANTICS, Timeline
 
@@ -34,7 +35,7 @@ EVERY_OPERATOR: Final = "(all)"
 Step = Literal["decode", "judge", "frames", "merge", "city", "publish", "snapshot_pack", "snapshot_write", "restore"]
 SnapshotKind = Literal["source", "city"]
 
-KINDS: Final = ("overcrowded", "deficit", "feed_silent")
+KINDS: Final = (OVERCROWDED, DEFICIT, FEED_SILENT, POLICY_REFUSED)
 STATES: Final = ("raised", "updated", "cleared")
 
 _STEP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
@@ -53,7 +54,8 @@ class Metrics:
         self._operators = timeline.operators
         self._cities = frozenset(timeline.cities)
         self._rules = frozenset(r.key for e in timeline.epochs for c in e.cities for r in c.all_rules) | {
-            ("built-in", "feed_silent")
+            ("built-in", "feed_silent"),
+            ("built-in", "policy_refused"),
         }
         self._input()
         self._time()
@@ -81,6 +83,11 @@ class Metrics:
             "consumer_lag_records",
             "Records of a partition not read yet; if it grows, the worker is too slow or gone.",
             "topic partition",
+        )
+        self.control_records = self._counter(
+            "control_records",
+            "Records of a control topic by outcome; refused ones are in quarantine with the reason.",
+            "topic outcome",
         )
         self.facts = self._counter("facts", "Changes that stage one told a city; a few per cent of the pings is usual.", "city")
 
@@ -171,6 +178,11 @@ class Metrics:
         self.quarantine_suppressed = self._counter(
             "quarantine_suppressed_records", "Refused records over the cap: counted here and nowhere kept.", "reason"
         )
+        self.policies_refused = self._counter(
+            "policies_refused",
+            "Policies on their topic that a city refused; the last good one of that id stays in force, the alert says why.",
+            "city",
+        )
         self.frame_conflicts = self._counter(
             "frame_conflicts", "Two different frames for one source and tick: never right, see the runbook.", ""
         )
@@ -195,6 +207,7 @@ class Metrics:
                 self.pings.labels(operator or UNKNOWN, outcome)
         for city in self._cities:
             self.facts.labels(city)
+            self.policies_refused.labels(city)
             self.density_records.labels(city)
             for operator in (*self._operators, EVERY_OPERATOR):
                 for kind in KINDS:
@@ -211,6 +224,11 @@ class Metrics:
         for row, column in zip(*np.nonzero(outcomes), strict=True):
             operator = self._operators[row] if row < len(self._operators) else UNKNOWN
             self.pings.labels(operator, OUTCOMES[column]).inc(int(outcomes[row, column]))
+
+    def documents(self, topic: str, *, taken: int, refused: int) -> None:
+        """Records of a configured control topic that are documents, and those that are none."""
+        self.control_records.labels(topic, "taken").inc(taken)
+        self.control_records.labels(topic, "refused").inc(refused)
 
     def source_at(self, topic: str, partition: int, *, clock_ms: int, complete_ms: int, bikes: int | None = None) -> None:
         """A source's clock, the end of the newest tick that it has completed (-1: none yet), and its bikes in memory."""
@@ -252,9 +270,14 @@ class Metrics:
     def episodes(self, city: str, counts: Mapping[tuple[str, str, str], int]) -> None:
         """Open episodes of a city by (operator, policy id, rule id); operator "" is city-wide. All of them, each time."""
         _drop(self.open_episodes, city=city)
-        for (operator, policy, rule), count in counts.items():
+        for (operator, policy, rule), count in counts.items():  # rules that came from the topic of policies are unknown here
             key = (policy, rule) if (policy, rule) in self._rules else (UNKNOWN, UNKNOWN)
-            self.open_episodes.labels(self._city(city), self._recipient(operator), *key).set(count)
+            self.open_episodes.labels(self._city(city), self._recipient(operator), *key).inc(count)
+
+    def decided(self, city: str, kind: str, state: str) -> None:
+        """An event of a city; those that come again after a crash count again."""
+        if kind == POLICY_REFUSED and state != CLEARED:
+            self.policies_refused.labels(self._city(city)).inc()
 
     def alert_sent(self, city: str, operator: str, kind: str, state: str, *, latency_s: float | None) -> None:
         """One event was acknowledged by the broker. latency_s: None where stream time is not the wall clock's."""

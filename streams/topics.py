@@ -70,8 +70,10 @@ def wanted(settings: Settings) -> tuple[Topic, ...]:
     kept = {"cleanup.policy": "delete", "retention.ms": str(deployment.retention // _MS)}
     plan: list[tuple[str, str, int, Mapping[str, str]]] = []
     plan += [(feed.topic, "input", feed.partitions, _input_config(deployment)) for feed in settings.feeds]
+    plan += [(control.topic, "input", 1, _control_config(deployment)) for control in settings.controls]
     plan.append((names.facts, "facts", cities, kept))
     plan += [(names.changelog(feed.topic), "changelog", feed.partitions, COMPACTED) for feed in settings.feeds]
+    plan += [(names.changelog(control.topic), "changelog", 1, COMPACTED) for control in settings.controls]
     plan.append((names.changelog(names.facts), "changelog", cities, COMPACTED))
     plan.append((names.progress, "progress", cities, COMPACTED))
     plan.append((names.alerts, "alerts", cities, kept))
@@ -99,6 +101,11 @@ def _input_config(deployment: Deployment) -> dict[str, str]:
         "message.timestamp.type": "CreateTime",
         "message.timestamp.after.max.ms": _ANY_TIME,
     }
+
+
+def _control_config(deployment: Deployment) -> dict[str, str]:
+    """As any input, but nothing is ever deleted: what was in force is part of the record."""
+    return {**_input_config(deployment), "retention.ms": FOR_EVER}
 
 
 def check(settings: Settings, *, timeout_s: float = TIMEOUT_S, patience_s: float = 0.0) -> list[Difference]:

@@ -246,6 +246,30 @@ MUTATIONS = (
         "a bike stays with its rule whatever becomes of its state",
     ),
     Mutation(
+        "geo/decrees.py",
+        "from_ms = (tick + 1) * tick_ms",
+        "from_ms = (tick + 2) * tick_ms",
+        "a document acts a tick late",
+    ),
+    Mutation(
+        "geo/decrees.py",
+        "if end is not None and end <= decree.from_ms:",
+        "if end is not None and end < 0:",
+        "a document that was replaced before its start ends others all the same",
+    ),
+    Mutation(
+        "geo/decrees.py",
+        "self.settled |= had_a_say",
+        "self.settled |= had_a_say & {decree.policy_id for decree in kept}",
+        "the configuration has the last word once a document is over",
+    ),
+    Mutation(
+        "geo/control.py",
+        "frames = [self._close(tick) for tick in sorted(self._open) if tick < ticks[-1]]",
+        "frames = [self._close(tick) for tick in sorted(self._open) if tick <= ticks[-1]]",
+        "a document is told before its tick is over",
+    ),
+    Mutation(
         "geo/framing.py",
         "order = np.lexsort((fixes.item[told.winner], fixes.offset[told.winner], group))",
         "order = np.lexsort((fixes.offset[told.winner], group))",

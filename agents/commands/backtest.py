@@ -12,11 +12,13 @@ import click
 
 from agents.commands.common import (
     config_option,
+    documents_option,
     file_format,
     input_options,
     json_option,
     print_json,
     progress,
+    recorded_documents,
     tell_bad_rows,
 )
 from geo.alert import rfc3339
@@ -47,6 +49,7 @@ from streams.settings import load
     help="JSON file of MDS policies (and geographies) to put into force from the start; may be given several times.",
 )
 @click.option("--partitions", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of each feed; changes nothing.")
+@documents_option
 @json_option
 def command(
     files: tuple[Path, ...],
@@ -62,6 +65,7 @@ def command(
     density: Path | None,
     policies: tuple[Path, ...],
     partitions: int,
+    controls: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Turn recorded pings into the alerts that the live system would send, without Kafka.
@@ -71,8 +75,9 @@ def command(
     """
     settings = load(*config, trial=policies)
     how = file_format(settings, form=form, mapping=mapping, tz=tz, operator=operator, split_operators=split_operators)
-    from agents.backtest import backtest
+    from agents.backtest import backtest, with_documents
 
+    documents = recorded_documents(settings, controls)
     report, kinds, done = ReadReport(), Counter[tuple[str, str, str]](), Produced()
     started = time.monotonic()
     to_stdout = str(out) == "-"
@@ -80,7 +85,8 @@ def command(
     try:
         records = feed_records(read_rows(files, how, report), Router(settings), spread_ms=round(spread * 1000))
         with target as file, _cells(density) as cells, progress("Backtesting") as show:
-            for event in backtest(settings, _counted(records, done, show, started), partitions=partitions, density=cells):
+            told = with_documents(_counted(records, done, show, started), documents)
+            for event in backtest(settings, told, partitions=partitions, density=cells):
                 file.write(event.body + b"\n")
                 kinds[event.operator, event.kind, event.state] += 1
     except TableError as error:

@@ -16,7 +16,7 @@ import orjson
 from streams.errors import ConfigurationError
 from streams.feeds.producing import Produced
 from streams.feeds.readers import FORMATS, Format
-from streams.feeds.records import ReadReport
+from streams.feeds.records import FeedRecord, ReadReport
 from streams.settings import Settings
 from streams.settings.problems import RefusedError
 from streams.settings.scalars import instant_ms, time_zone
@@ -181,9 +181,36 @@ def require(problems: Iterable[str]) -> None:
         raise ConfigurationError(found)
 
 
+def documents_option(function: F) -> F:
+    """--control policies=FILE"""
+    decorate = click.option(
+        "--control", "controls", metavar="policies=FILE", multiple=True,
+        help="Documents of a control topic to go with the pings, as `policy log` prints them.",
+    )  # fmt: skip
+    return decorate(function)
+
+
+def recorded_documents(settings: Settings, controls: Iterable[str]) -> list[FeedRecord]:
+    """The records that --control names, in order of time. Raises UsageError."""
+    from streams.policy_log import recorded
+
+    records: list[FeedRecord] = []
+    for given in controls:
+        name, sign, path = given.partition("=")
+        topic = next((control.topic for control in settings.controls if control.kind == "policy"), None)
+        if name != "policies" or not sign:
+            raise click.UsageError(f"--control {given}: write policies=FILE.")
+        if topic is None:
+            raise click.UsageError("--control policies: network.control.policies is false.")
+        if not Path(path).is_file():
+            raise click.UsageError(f"--control {given}: there is no such file.")
+        records += recorded(Path(path), topic)
+    return sorted(records, key=lambda record: record.record_ms)
+
+
 def input_topics_fit(settings: Settings) -> None:
     """The input topics exist with the right partitions and clock. Raises ConfigurationError or BrokerAwayError."""
     from streams.topics import PATIENCE_S, check
 
-    inputs = {feed.topic for feed in settings.feeds}
+    inputs = set(settings.input_topics)
     require(str(found) for found in check(settings, patience_s=PATIENCE_S) if found.fatal and found.topic in inputs)

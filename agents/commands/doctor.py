@@ -64,7 +64,7 @@ def _findings(settings: Settings) -> Iterator[Finding]:
     if not differences:
         yield Finding("topics", "ok", "all are as configured")
     missing = {difference.topic for difference in differences if difference.kind in ("missing", "partitions")}
-    if not missing.intersection(feed.topic for feed in settings.feeds):
+    if not missing.intersection(settings.input_topics):
         yield from _clocks(settings)
 
 

@@ -1,130 +1,216 @@
-"""urban-brain policy check | list"""
+"""urban-brain policy check | apply | list | show | diff | withdraw | log | try"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from agents.commands.common import InstantType, config_option, json_option, print_json
-from geo.alert import rfc3339
+from agents.commands.policy_text import Row, differences, row_of, tell, tell_differences
+from agents.commands.policy_try import try_command
 from geo.params import City
-from geo.policy import Policy, Rule
-from streams.settings import load
+from geo.policy import Policy
+from streams.alert_log import Logged
+from streams.errors import ConfigurationError, UrbanBrainError
+from streams.policy_documents import drafts, read_policy, withdrawal
+from streams.policy_log import as_lines, check_drafts, enacted, newest_ms, read_log, write
+from streams.settings import Settings, load
+from streams.settings.problems import nearest
 
-Row = dict[str, Any]
+_files = click.argument(
+    "files", nargs=-1, required=True, metavar="FILE…", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+_for = click.option("--for", "city", metavar="CITY", help="Only for this city; left out: for every city.")
+_at = click.option(
+    "--at", "at_ms", type=InstantType(), help='Record time, only under clock = "replay"; left out: the newest of the topic.'
+)
 
 
 @click.group(epilog="Example: urban-brain policy check policies.json geographies.json --config examples/city.toml")
 def command() -> None:
-    """Look at the policies of a city before they are in force, and while they are."""
+    """Policies of a city: check and try them, put them into force and out of it, and see what is in force."""
+
+
+command.add_command(try_command)
 
 
 @command.command("check", epilog="Example: urban-brain policy check policies.json geographies.json --config city.toml")
-@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_files
 @config_option
 @json_option
 def check_command(files: tuple[Path, ...], config: tuple[Path, ...], as_json: bool) -> int:
-    """Read files of MDS policies and geographies as `backtest --policy` would, and say what each rule then counts.
+    """Read files of MDS policies and geographies as `apply` would, and say what each rule then counts.
 
-    Everything that is wrong is told at once, with status 2. Try them on recorded pings next: urban-brain backtest --policy
+    Everything that is wrong is told at once, with status 2. Try them on recorded pings next: urban-brain policy try
     """
     before = {policy for city in load(*config).timeline.epochs[-1].cities for policy in city.policies}
-    timeline = load(*config, trial=files).timeline
-    cities = timeline.epochs[-1].cities
-    rows = [_row(city, policy, at_ms=None) for city in cities for policy in city.policies if policy not in before]
-    _tell(rows, as_json=as_json)
+    cities = load(*config, trial=files).timeline.epochs[-1].cities
+    tell([row_of(city, p, at_ms=None) for city in cities for p in city.policies if p not in before], as_json=as_json)
+    return 0
+
+
+@command.command("apply", epilog="Example: urban-brain policy apply policies.json --for rivertown --config city.toml")
+@_files
+@_for
+@_at
+@config_option
+@json_option
+def apply_command(files: tuple[Path, ...], city: str | None, at_ms: int | None, config: tuple[Path, ...], as_json: bool) -> int:
+    """Put the policies of files into force: from the tick after they are written, or from their start if that is later.
+
+    They are checked as by `policy check`; if anything is wrong, nothing is written. Each is written with the geographies that it
+    names. One with the id of a policy that is in force takes its place.
+    """
+    settings = _settings(config, city)
+    log = read_log(settings)
+    now_ms = _now(settings, log)
+    known = {p.policy_id for one in enacted(settings, log, now_ms) for p in one.city.policies}
+    documents = list(drafts(load(*config, trial=files, known=sorted(known)).library, city))
+    if not documents:
+        raise ConfigurationError(["the files hold no policy. Geographies are written with the policies that name them"])
+    check_drafts(settings, documents, city=city, at_ms=now_ms)
+    write(settings, documents, at_ms=_stamp(settings, log, at_ms))
+    _written([(document.policy_id, "written") for document in documents], city, as_json=as_json)
+    return 0
+
+
+@command.command("withdraw", epilog="Example: urban-brain policy withdraw quiet-square --config city.toml")
+@click.argument("policy_id")
+@_for
+@_at
+@config_option
+@json_option
+def withdraw_command(policy_id: str, city: str | None, at_ms: int | None, config: tuple[Path, ...], as_json: bool) -> int:
+    """Put a policy out of force, from the tick after this is written; its open alerts are cleared.
+
+    It may be one of the configuration: the topic has the last word.
+    """
+    settings = _settings(config, city)
+    log = read_log(settings)
+    there = [one for one in enacted(settings, log, _now(settings, log)) if city in (None, one.city.name)]
+    known = {p.policy_id for one in there for p in one.city.policies}.union(*(one.refused for one in there))
+    if policy_id not in known:
+        raise click.UsageError(f"No policy {policy_id} is in force, will be, or is refused. {nearest(policy_id, known)}")
+    write(settings, [withdrawal(policy_id, city)], at_ms=_stamp(settings, log, at_ms))
+    _written([(policy_id, "withdrawn")], city, as_json=as_json)
     return 0
 
 
 @command.command("list", epilog="Example: urban-brain policy list --at 2026-03-01T08:30:00+08:00 --config city.toml")
-@click.option(
-    "--at", "at_ms", type=InstantType(), default="now", show_default=True, help="A moment: a time with its offset, or now."
-)
+@click.option("--at", "at_ms", type=InstantType(), help="A moment: a time with its offset, or now. Left out: now.")
+@click.option("--configured", is_flag=True, help="Only what the configuration says; needs no broker.")
 @config_option
 @json_option
-def list_command(at_ms: int, config: tuple[Path, ...], as_json: bool) -> int:
-    """The configured policies of every city, which of their rules are in force at a moment, and when that changes next."""
-    timeline = load(*config).timeline
-    cities = timeline.at(at_ms // timeline.tick_ms).cities
-    _tell([_row(city, policy, at_ms=at_ms) for city in cities for policy in city.policies], as_json=as_json)
+def list_command(at_ms: int | None, configured: bool, config: tuple[Path, ...], as_json: bool) -> int:
+    """The policies of every city, which of their rules are in force at a moment, and when that changes next.
+
+    From the configuration, and from the topic of policies as it was written until then.
+    """
+    tell(_rows(config, at_ms, configured=configured), as_json=as_json)
     return 0
 
 
-def _row(city: City, policy: Policy, *, at_ms: int | None) -> Row:
-    """A policy in words. at_ms None: whenever; nothing is said of what is in force."""
-    row: Row = {
-        "city": city.name,
-        "policy_id": policy.policy_id,
-        "name": policy.name,
-        "operators": list(policy.operators) or None,
-        "from": None if policy.from_ms is None else rfc3339(policy.from_ms),
-        "until": None if policy.until_ms is None else rfc3339(policy.until_ms),
-        "rules": [_rule(city, rule) for rule in policy.rules],
-    }
-    if at_ms is not None:
-        now = policy.rules_at(at_ms, city.offsets)
-        changes = min(policy.edges(at_ms, city.offsets), default=None)
-        row["next_change"] = None if changes is None else rfc3339(changes)
-        for told, rule in zip(row["rules"], policy.rules, strict=True):
-            told["in_force"] = rule in now
-    return row
+@command.command("show", epilog="Example: urban-brain policy show quiet-square --config city.toml")
+@click.argument("policy_id")
+@click.option("--at", "at_ms", type=InstantType(), help="A moment: a time with its offset, or now. Left out: now.")
+@config_option
+@json_option
+def show_command(policy_id: str, at_ms: int | None, config: tuple[Path, ...], as_json: bool) -> int:
+    """One policy, as `policy list` has it."""
+    rows = _rows(config, at_ms, configured=False)
+    mine = [row for row in rows if row["policy_id"] == policy_id]
+    if not mine:
+        raise click.UsageError(f"There is no policy {policy_id}. {nearest(policy_id, {row['policy_id'] for row in rows})}")
+    tell(mine, as_json=as_json)
+    return 0
 
 
-def _rule(city: City, rule: Rule) -> Row:
-    return {
-        "rule_id": rule.rule_id,
-        "name": rule.name,
-        "area": f"cell of resolution {rule.resolution}" if rule.area == "cell" else rule.area.replace("_", " "),
-        "geographies": len(rule.geographies) or None,
-        "limits": list(_limits(rule)),
-        "window": None
-        if rule.window is None
-        else f"{_clock(rule.window.start_s)} to {_clock(rule.window.end_s)} {city.time_zone}",
-        "mode": "shadow" if rule.shadow else "active",
-    }
+@command.command("diff", epilog="Example: urban-brain policy diff policies.json --config city.toml")
+@_files
+@_for
+@config_option
+@json_option
+def diff_command(files: tuple[Path, ...], city: str | None, config: tuple[Path, ...], as_json: bool) -> int:
+    """What `policy apply` of the same files would change. Exit status 0, whether anything would or not."""
+    settings = _settings(config, city)
+    log = read_log(settings)
+    now_ms = _now(settings, log)
+    there = {one.city.name: one.city for one in enacted(settings, log, now_ms) if city in (None, one.city.name)}
+    known = {p.policy_id for one in there.values() for p in one.policies}
+    documents = list(drafts(load(*config, trial=files, known=sorted(known)).library, city))
+    check_drafts(settings, documents, city=city, at_ms=now_ms)
+    policies = [policy for document in documents if (policy := read_policy(document.value).policy) is not None]
+    tell_differences([row for one in there.values() for row in _differences(one, policies)], as_json=as_json)
+    return 0
 
 
-def _limits(rule: Rule) -> Iterator[str]:
-    if rule.maximum is not None:
-        yield f"at most {rule.maximum}"
-    if rule.per_hectare is not None:
-        yield f"at most {rule.per_hectare_text} per hectare"
-    if rule.capacity is not None:
-        yield f"at most {float(rule.capacity):g} of the places"
-    if rule.share_of_fleet is not None:
-        yield f"at most {float(rule.share_of_fleet):g} of the fleet"
-    if rule.minimum is not None:
-        yield f"at least {rule.minimum}"
+@command.command("log", epilog="Example: urban-brain policy log --config city.toml > policies.ndjson")
+@config_option
+def log_command(config: tuple[Path, ...]) -> int:
+    """Everything that was ever written to the topic of policies, a line each: what `backtest --control policies=FILE` reads."""
+    for line in as_lines(read_log(_settings(config, None))):
+        click.echo(line)
+    return 0
 
 
-def _clock(seconds: int) -> str:
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}"
+def _settings(config: tuple[Path, ...], city: str | None) -> Settings:
+    """The configuration, if policies may come from their topic at all."""
+    settings = load(*config)
+    if not any(control.kind == "policy" for control in settings.controls):
+        raise ConfigurationError(["network.control.policies: is false. There is no topic of policies; set it to true"])
+    if city is not None and city not in settings.timeline.cities:
+        raise click.UsageError(f"--for {city} is not a configured city. {nearest(city, settings.timeline.cities)}")
+    return settings
 
 
-def _tell(rows: list[Row], *, as_json: bool) -> None:
-    for row in rows:
+def _now(settings: Settings, log: Iterable[Logged]) -> int:
+    """The stream's present moment: live the wall's, in a replay what the topic's clock says."""
+    wall_ms = time.time_ns() // 1_000_000
+    if settings.deployment.clock == "live":
+        return wall_ms
+    newest = newest_ms(log)
+    return wall_ms if newest < 0 else newest
+
+
+def _stamp(settings: Settings, log: Iterable[Logged], at_ms: int | None) -> int | None:
+    if settings.deployment.clock == "live":
+        if at_ms is not None:
+            raise click.UsageError('--at is for replays: under clock = "live" the broker says what time it is.')
+        return None
+    return max(newest_ms(log), 0) if at_ms is None else at_ms
+
+
+def _rows(config: tuple[Path, ...], at_ms: int | None, *, configured: bool) -> list[Row]:
+    settings = load(*config)
+    if configured or not any(control.kind == "policy" for control in settings.controls):
+        at_ms = time.time_ns() // 1_000_000 if at_ms is None else at_ms
+        timeline = settings.timeline
+        cities = timeline.at(at_ms // timeline.tick_ms).cities
+        return [row_of(city, policy, at_ms=at_ms) for city in cities for policy in city.policies]
+    try:
+        log = read_log(settings)
+    except UrbanBrainError as error:
+        raise UrbanBrainError(f"{error} What the configuration says by itself: policy list --configured") from None
+    at_ms = _now(settings, log) if at_ms is None else at_ms
+    rows: list[Row] = []
+    for one in enacted(settings, log, at_ms):
+        rows += [row_of(one.city, policy, at_ms=at_ms) for policy in one.city.policies]
+        rows += [{"city": one.city.name, "policy_id": name, "refused": text} for name, text in sorted(one.refused.items())]
+    return rows
+
+
+def _differences(city: City, policies: Iterable[Policy]) -> list[Row]:
+    there = {policy.policy_id: policy for policy in city.policies}
+    return [row for policy in policies for row in differences(city, there.get(policy.policy_id), policy)]
+
+
+def _written(done: list[tuple[str, str]], city: str | None, *, as_json: bool) -> None:
+    for policy_id, what in done:
         if as_json:
-            print_json(row)
-            continue
-        who = ", ".join(row["operators"] or ["every operator"])
-        dates = "".join(f", {word} {row[word]}" for word in ("from", "until") if row[word])
-        change = f", changes {row['next_change']}" if row.get("next_change") else ""
-        click.echo(f"{row['city']}  {row['policy_id']}  {row['name']} ({who}{dates}{change})")
-        for rule in row["rules"]:
-            click.echo(f"  {_sentence(rule)}")
-    if not rows and not as_json:
-        click.echo("No policies.")
-
-
-def _sentence(rule: Row) -> str:
-    mark = "" if "in_force" not in rule else "* " if rule["in_force"] else "- "
-    where = f"{rule['area']}, {rule['geographies']} geographies" if rule["geographies"] else f"{rule['area']}, whole city"
-    parts = [
-        f"{' and '.join(rule['limits']) or 'no limit'} ({where})",
-        rule["window"],
-        "shadow" if rule["mode"] == "shadow" else None,
-    ]
-    return f"{mark}{rule['name']}: {', '.join(part for part in parts if part)}"
+            print_json({"policy_id": policy_id, "city": city, "state": what})
+        else:
+            where = "every city" if city is None else city
+            click.echo(f"{policy_id}: {what} for {where}; acts from the next tick, or from its start if that is later.")

@@ -12,7 +12,16 @@ import orjson
 from streams.pacing import Progress
 from streams.packs import MOST_PINGS
 from streams.ping_forms import GatewayPing, Telemetry
-from streams.schemas.payloads import Alert, CloudEventHeaders, Coverage, Density, DensityHeaders, OpenAlertHeaders, Quarantine
+from streams.schemas.payloads import (
+    Alert,
+    CloudEventHeaders,
+    Coverage,
+    Density,
+    DensityHeaders,
+    OpenAlertHeaders,
+    PolicyRecord,
+    Quarantine,
+)
 from streams.settings.deployment import Deployment
 from streams.settings.values import Topics
 from streams.topics import COMPACTED
@@ -101,9 +110,12 @@ _PARAMETERS = {
     "app_id": {"description": "`app_id` of the deployment.", "default": Deployment.model_fields["app_id"].default},
     "operator": {"description": "Name of an operator of the configuration.", "examples": ["amber"]},
     "feed": {"description": "Topic of a feed, as configured.", "examples": ["bike.pings.amber"]},
+    "topic": {
+        "description": "The topic whose state is kept: an input topic, or `city.facts`.",
+        "examples": ["bike.pings.amber"],
+    },
     "mds_feed": {"description": "Topic of a feed with the format mds.", "examples": ["bike.pings.cobalt"]},
     "arrow_feed": {"description": "Topic of a feed with the format arrow.", "examples": ["bike.pings.jade"]},
-    "topic": {"description": "The topic whose state is kept: a feed's, or `city.facts`.", "examples": ["bike.pings.amber"]},
 }
 
 
@@ -143,6 +155,10 @@ def _messages() -> Document:
             contentType="application/vnd.apache.arrow.stream",
         ),
         "clock": _message("Clock record", "A record without value: its time is the clock of the partition.", _NOTHING),
+        "policy": _message(
+            "Policy", "A policy with its geographies, or its withdrawal.", _schema("PolicyRecord"),
+            key="`policy_id`.", contentType=_JSON,
+        ),
         "frame": _message("Frame", "What changed in a tick, and how far time is.", _BYTES, contentType="application/vnd.msgpack"),
         "snapshot": _message("Snapshot", "Parts and manifests.", _BYTES, contentType="application/octet-stream"),
         "progress": _message("Progress", "The tick that a city has closed.", _schema("Progress"), key="The city.", contentType=_JSON),
@@ -173,6 +189,9 @@ def _messages() -> Document:
 def _channels() -> Document:
     names = _NAMES
     return {
+        "policies": _channel(
+            names.policies, "Policies as they come into force and are withdrawn; kept for ever.", "policy", "clock"
+        ),
         "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "pings", "clock"),
         "telemetry": _channel("{mds_feed}", "The same, of a feed in the format mds.", "telemetry", "clock"),
         "arrow": _channel("{arrow_feed}", "The same, of a feed in the format arrow.", "arrow", "clock"),
@@ -222,6 +241,8 @@ def _operation(action: str, channel: str, summary: str) -> Document:
 
 _OPERATIONS = {
     "receivePings": _operation("receive", "pings", "Operators and gateways write pings."),
+    "receivePolicies": _operation("receive", "policies", "The city writes policies: `urban-brain policy apply`."),
+    "keepPoliciesTime": _operation("send", "policies", "As on topics of pings."),
     "receiveTelemetry": _operation("receive", "telemetry", "Operators and gateways write MDS telemetry."),
     "receiveArrow": _operation("receive", "arrow", "Operators and gateways write Arrow streams."),
     "keepTime": _operation("send", "pings", "A worker says what time it is where nobody speaks."),
@@ -247,6 +268,7 @@ def asyncapi() -> Document:
         Telemetry,
         Alert,
         Quarantine,
+        PolicyRecord,
         Density,
         Coverage,
         DensityHeaders,
@@ -277,6 +299,7 @@ def documents() -> dict[str, bytes]:
     made = {
         "ping.schema.json": json_schema(GatewayPing, "ping", 1),
         "alert.schema.json": json_schema(Alert, "alert", 1),
+        "policy.schema.json": json_schema(PolicyRecord, "policy", 1),
         "density.schema.json": json_schema(Density, "density", 1),
         "coverage.schema.json": json_schema(Coverage, "coverage", 1),
         "quarantine.schema.json": json_schema(Quarantine, "quarantine", 1),

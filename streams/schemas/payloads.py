@@ -17,6 +17,7 @@ from geo.alert import (
     DEFICIT,
     FEED_SILENT,
     OVERCROWDED,
+    POLICY_REFUSED,
     RAISED,
     RESTOCKED,
     SCHEMA,
@@ -24,11 +25,13 @@ from geo.alert import (
     UPDATED,
     WHOLE_CITY,
 )
+from geo.decrees import REPLACED, WITHDRAWN
 from geo.density import COVERAGE_SCHEMA
 from geo.density import SCHEMA as DENSITY_SCHEMA
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.states import STATES, VEHICLES
+from streams.control import POLICY_SCHEMA
 from streams.events import DATA_SCHEMA
 
 QUARANTINE_SCHEMA = "urban-brain/quarantine/1"
@@ -71,7 +74,7 @@ class Rule(msgspec.Struct):
     rule_id: Annotated[str, _text("Id of the rule in its policy.")]
     name: Annotated[str, _text("What the rule is called, for people.")]
     threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
-    unit: Annotated[str, _word("Of `threshold`: `bikes`, or `s` (seconds).", "bikes", "s")]
+    unit: Annotated[str, _word("Of `threshold`: `bikes`, `s` (seconds) or `problems`.", "bikes", "s", "problems")]
     per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
     window: Annotated[
         dict[str, Any] | None, _text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
@@ -92,7 +95,7 @@ class HotSpot(msgspec.Struct):
 
 
 class Area(msgspec.Struct):
-    """Where. If nothing is counted (`feed_silent`), everything but type and name is null."""
+    """Where. If nothing is counted (`feed_silent`, `policy_refused`), everything but type and name is null."""
 
     type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
     h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
@@ -137,6 +140,13 @@ class Links(msgspec.Struct):
     gcj02: Annotated[str, _text("Amap, in the coordinates of Chinese maps.")]
 
 
+class Refused(msgspec.Struct):
+    """A policy that a city could not take."""
+
+    policy_id: Annotated[str, _text("Its id.")]
+    problems: Annotated[list[str], _text("Each with the rule, what was found, and what to do; none once it is over.")]
+
+
 class Alert(msgspec.Struct):
     """One event of an episode. Each is whole: the newest one of an episode says all there is to know of it."""
 
@@ -154,10 +164,11 @@ class Alert(msgspec.Struct):
         str,
         _word(
             "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too "
-            "long).",
+            "long), `policy_refused` (a policy could not be taken; what was in force stays).",
             OVERCROWDED,
             DEFICIT,
             FEED_SILENT,
+            POLICY_REFUSED,
         ),
     ]
     state: Annotated[
@@ -198,10 +209,13 @@ class Alert(msgspec.Struct):
         str | None,
         _word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
-            "bikes), `restocked` (enough bikes came), or `returned` (the feed speaks again); null: it has not ended.",
+            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `replaced` (a good policy of that id came) or "
+            "`withdrawn` (the policy); null: it has not ended.",
             *CAUSES,
             RESTOCKED,
             "returned",
+            REPLACED,
+            WITHDRAWN,
         ),
     ]
     links: Annotated[Links | None, _text("Maps of the centroid; null: of no place.")]
@@ -210,6 +224,7 @@ class Alert(msgspec.Struct):
         _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
+    refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
     mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
 
 
@@ -232,6 +247,20 @@ class Quarantine(msgspec.Struct):
     value: Annotated[str | None, _text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
     value_bytes: Annotated[int | None, _text("Its whole length in bytes.")]
     value_sha256: Annotated[str | None, _text("SHA-256 of the whole of it, hex.")]
+
+
+class PolicyRecord(msgspec.Struct, kw_only=True):
+    """A policy as it comes into force, or the withdrawal of one: exactly one of `policy` and `withdraw` is there."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": POLICY_SCHEMA})]
+    city: Annotated[str | None, _text("The city that it is for; absent or null: every city.")] | UnsetType = UNSET
+    policy: (
+        Annotated[dict[str, Any], _text("A policy of MDS 2.0, with the operators' names in `provider_ids`.")] | UnsetType
+    ) = UNSET
+    geographies: (
+        Annotated[list[dict[str, Any]], _text("Every geography that its rules name, each one of MDS 2.0.")] | UnsetType
+    ) = UNSET
+    withdraw: Annotated[str, _text("`policy_id` of the policy that is in force no longer.")] | UnsetType = UNSET
 
 
 class Density(msgspec.Struct):
@@ -289,7 +318,9 @@ class CloudEventHeaders(msgspec.Struct, kw_only=True):
         str,
         _word("`urban-brain.alert.` and the state.", *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, CLEARED))),
     ]
-    ce_subject: Annotated[str, _text("The area: an H3 index, the id of a zone, or `city`.")]
+    ce_subject: Annotated[
+        str, _text("The area: an H3 index, the id of a zone, or `city`; of `policy_refused` the id of the policy.")
+    ]
     ce_time: Annotated[str, _time("`observed_at` of the alert.")]
     ce_dataschema: Annotated[
         str, Meta(description="`$id` of the schema of the body.", extra_json_schema={"const": DATA_SCHEMA})

@@ -2,9 +2,10 @@
 
 from streams.settings.deployment import Deployment
 from streams.settings.loading import load, load_bridge, loads
-from streams.settings.values import FeedSettings, Settings, Topics
+from streams.settings.values import ControlSettings, FeedSettings, Settings, Topics
 from streams.settings.webhook import BridgeSettings, Webhook
 
 __all__ = [
-    "BridgeSettings", "Deployment", "FeedSettings", "Settings", "Topics", "Webhook", "load", "load_bridge", "loads",
+    "BridgeSettings", "ControlSettings", "Deployment", "FeedSettings", "Settings", "Topics", "Webhook", "load", "load_bridge",
+    "loads",
 ]  # fmt: skip

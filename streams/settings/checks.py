@@ -109,6 +109,8 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
     named += [(topics.operator_topic(name), f"the operator {name}") for name in settings.timeline.operators]
     named += [(feed.topic, f"the feed {feed.topic}") for feed in settings.feeds]
     named += [(topics.changelog(feed.topic), f"the changelog of {feed.topic}") for feed in settings.feeds]
+    named += [(control.topic, f"the control topic {control.topic}") for control in settings.controls]
+    named += [(topics.changelog(control.topic), f"the changelog of {control.topic}") for control in settings.controls]
     named.append((topics.changelog(topics.facts), f"the changelog of {topics.facts}"))
     for topic, owner in named:
         # Kafka's metrics do not tell . from _, so it refuses a topic that differs from another in those only.

@@ -228,46 +228,60 @@ class Documents:
 
 def read_documents(path: Path, problems: list[Problem]) -> Documents:
     """The policies and geographies of a file, by where they stand in it; what is wrong with it goes to `problems`."""
-    found = Documents()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        content = as_written(path)
     except OSError as error:
         remedy = "Paths are relative to the TOML file that names it."
         problems.append(Problem(str(path), f"cannot be read ({error.strerror})", "", remedy))
-        return found
+        return Documents()
     except ValueError as error:
         problems.append(Problem(str(path), f"is not JSON ({error})", "", _HOW))
-        return found
-    found_in = _listed(content)
-    if found_in is None:
+        return Documents()
+    listed = listed_in(content)
+    if listed is None:
         problems.append(Problem(str(path), "holds neither policies nor geographies", "", _HOW))
-        return found
-    for number, item in enumerate(found_in[0], 1):
-        _take(PolicyDocument, item, path=path, where=f"policies[{number}]", found=found.policies, problems=problems)
-    for number, item in enumerate(found_in[1], 1):
-        bare = item["geography"] if isinstance(item, dict) and isinstance(item.get("geography"), dict) else item
-        _take(GeographyDocument, bare, path=path, where=f"geographies[{number}]", found=found.geographies, problems=problems)
-    return found
+        return Documents()
+    return take_documents(*listed, path=str(path), problems=problems)
 
 
-def _listed(content: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
+def as_written(path: Path) -> Any:
+    """The JSON of a file, its numbers to the digit. Raises OSError or ValueError."""
+    return json.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+
+
+def listed_in(content: Any) -> tuple[Sequence[Any], Sequence[Any]] | None:
     """Policies and geographies, of any of the forms of a file."""
     if not isinstance(content, dict):
         return None
     if isinstance(content.get("data"), dict):
-        return _listed(content["data"])
+        return listed_in(content["data"])
     if "policy_id" in content:
         return [content], []
     if "geography_id" in content or "geography" in content:
-        return [], [content]
+        return [], [bare(content)]
     policies, geographies = content.get("policies"), content.get("geographies")
     if not isinstance(policies, list) and not isinstance(geographies, list):
         return None
-    return policies if isinstance(policies, list) else [], geographies if isinstance(geographies, list) else []
+    return policies if isinstance(policies, list) else [], list(map(bare, geographies)) if isinstance(geographies, list) else []
 
 
-def _take(model: type[Any], item: Any, *, path: Path, where: str, found: dict[str, Any], problems: list[Problem]) -> None:
+def bare(item: Any) -> Any:
+    """A geography, out of the `geography` in which MDS' examples have it."""
+    return item["geography"] if isinstance(item, dict) and isinstance(item.get("geography"), dict) else item
+
+
+def take_documents(policies: Sequence[Any], geographies: Sequence[Any], *, path: str, problems: list[Problem]) -> Documents:
+    """Documents out of JSON; what is wrong with any goes to `problems`. path: how they name where it stands."""
+    found = Documents()
+    for number, item in enumerate(policies, 1):
+        _take(PolicyDocument, item, path=path, where=f"policies[{number}]", found=found.policies, problems=problems)
+    for number, item in enumerate(geographies, 1):
+        _take(GeographyDocument, item, path=path, where=f"geographies[{number}]", found=found.geographies, problems=problems)
+    return found
+
+
+def _take(model: type[Any], item: Any, *, path: str, where: str, found: dict[str, Any], problems: list[Problem]) -> None:
     try:
         found[f"{path}: {where}"] = model.model_validate(item)
     except ValidationError as error:
-        problems += translate(error, file=str(path), table=where, model=model)
+        problems += translate(error, file=path, table=where, model=model)

@@ -33,7 +33,11 @@ def build_timeline(
     starts.update(first_tick(version.effective_from, network.tick) for city in cities for version in city.versions)
     starts.update(_begins(city, network.tick) for city in cities)
     epochs: list[Epoch] = []
-    digest = _hash({"semantics": SEMANTICS, "tick_ms": network.tick, "sources": sources, "feeds": map(asdict, feeds)})
+    # Of control topics only which kinds there are: those of operators come and go with them, by versions.
+    control = network.control.model_dump()
+    digest = _hash(
+        {"semantics": SEMANTICS, "tick_ms": network.tick, "sources": sources, "feeds": map(asdict, feeds), "control": control}
+    )
     for start in sorted(starts):
         epoch = _epoch(start, network, cities, library)
         digest = _hash({"before": digest, "epoch": asdict(epoch)})
@@ -64,7 +68,7 @@ def _epoch(start: int, network: NetworkTable, cities: Sequence[CityTable], libra
     silent_after = tuple(sorted((name, ms) for name, ms in now["silent_after"].items() if name in operators))
     there = [city for city in sorted(cities, key=lambda city: city.name) if _begins(city, network.tick) <= start]
     versions = [(city, _version(city, start, network.tick)) for city in there]
-    known = tuple(_city(city, now, operators, library) for city, now in versions)
+    known = tuple(_city(city, now, operators, library, written=network.control.policies) for city, now in versions)
     return Epoch(start, "", bike, operators, silent_after, known)
 
 
@@ -75,11 +79,12 @@ def _version(city: CityTable, start: int, tick_ms: int) -> dict[str, Any]:
     return now
 
 
-def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], library: Library) -> City:
+def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], library: Library, *, written: bool) -> City:
+    """written: policies may also come from their topic."""
     watched = allowed if now["operators"] is None else tuple(sorted(set(now["operators"]) & set(allowed)))
     rules = tuple(rule.value(city.name) for rule in now["rules"])
     policies = library.policies(now["policies"])
-    windows = any(rule.window for policy in policies for rule in policy.rules)
+    windows = written or any(rule.window for policy in policies for rule in policy.rules)
     return City(
         name=city.name,
         partition=city.partition,

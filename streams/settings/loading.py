@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from streams.settings.errors import environment_typos, translate
 from streams.settings.models import CityTable, FeedTable, NetworkTable
 from streams.settings.policies import Library, Trial, check_policies, read_library
 from streams.settings.problems import Problem, configuration_error, nearest
-from streams.settings.values import FeedSettings, Settings, Topics
+from streams.settings.values import ControlSettings, FeedSettings, Settings, Topics
 from streams.settings.webhook import BridgeSettings, Webhook, check_webhook
 
 TABLES = ("deployment", "network", "city", "webhook")
@@ -39,16 +39,17 @@ class _Parts:
     city_tables: int = 0
 
 
-def load(*paths: Path | str, trial: Sequence[Path] = ()) -> Settings:
+def load(*paths: Path | str, trial: Sequence[Path] = (), known: Sequence[str] = ()) -> Settings:
     """Read TOML files (each may hold [deployment], [network] and any number of [city]) and the environment.
 
-    trial: JSON files with policies that are to be in force from the start. Raises ConfigurationError with all problems. A
+    trial: JSON files with policies that are to be in force from the start; known: ids that they may name in `prev_policies`, beside
+    those of the configuration. Raises ConfigurationError with all problems. A
     city's relative paths are relative to its file.
     """
     parts = _Parts()
     for path in paths:
         _read_file(Path(path), parts)
-    return _finish(parts, Trial(tuple(trial)))
+    return _finish(parts, Trial(tuple(trial), tuple(known)))
 
 
 def loads(text: str, *, folder: Path | None = None, name: str = "configuration") -> Settings:
@@ -190,23 +191,34 @@ def _finish(parts: _Parts, trial: Trial | None = None) -> Settings:
 
 def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable], library: Library) -> Settings:
     feeds = tuple(_feed(feed, network) for feed in sorted(network.feeds, key=lambda feed: feed.topic))
-    sources = tuple(_sources(feeds))
+    topics = Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern)
+    controls = tuple(sorted(_controls(network, topics), key=lambda control: control.topic))
+    # Feeds first: an operator that is added may add a control topic, and numbers of feeds stand in rosters.
+    of_feeds = tuple(sorted((feed.topic, partition) for feed in feeds for partition in range(feed.partitions)))
     return Settings(
         deployment=deployment,
-        timeline=build_timeline(network, cities, library, feeds=feeds, sources=sources),
+        timeline=build_timeline(network, cities, library, feeds=feeds, sources=of_feeds),
         feeds=feeds,
-        sources=sources,
+        controls=controls,
+        sources=of_feeds + tuple((control.topic, 0) for control in controls),
         facts_partition={city.name: city.partition for city in cities},
         city_partitions=max(city.partition for city in cities) + 1,
-        topics=Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern),
+        topics=topics,
+        library=library,
     )
+
+
+def _controls(network: NetworkTable, topics: Topics) -> Iterator[ControlSettings]:
+    """The control topics, of every operator that is ever allowed its own."""
+    if network.control.policies:
+        yield ControlSettings(topics.policies, "policy")
+    if network.control.responses:
+        operators = {*network.operators}.union(*(version.operators or () for version in network.versions))
+        for operator in sorted(operators):
+            yield ControlSettings(topics.responses(operator), "response", operator)
 
 
 def _feed(feed: FeedTable, network: NetworkTable) -> FeedSettings:
     """Who the providers are decides what a feed in MDS says, so it is part of that feed, and of what is hashed."""
     providers = tuple(sorted((provider, name) for name, provider in network.providers.items())) if feed.format == "mds" else ()
     return FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions, providers)
-
-
-def _sources(feeds: Iterable[FeedSettings]) -> list[tuple[str, int]]:
-    return sorted((feed.topic, partition) for feed in feeds for partition in range(feed.partitions))

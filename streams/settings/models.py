@@ -107,6 +107,15 @@ class NetworkVersion(Table):
     max_speed_m_s: MillimetresPerSecond | None = Field(None, description="Metres a second.")
 
 
+class ControlTable(Table):
+    """Which control topics there are. They are sources: every city waits for them, too."""
+
+    policies: bool = Field(True, description="true or false: whether policies come from the topic `policies`.")
+    responses: bool = Field(
+        False, description="true or false: whether operators answer alerts on `alert.responses.<operator>`."
+    )
+
+
 class NetworkTable(Table):
     tick: Annotated[PositiveDurationMs, Field(ge=100, le=60_000)] = Field(
         5_000, description='A duration from "100ms" to "60s".'
@@ -125,6 +134,7 @@ class NetworkTable(Table):
     feeds: Annotated[tuple[FeedTable, ...], BeforeValidator(_tuple), Field(min_length=1)] = Field(
         description="One [[network.feeds]] for each input topic."
     )
+    control: ControlTable = Field(default_factory=lambda: ControlTable.model_validate({}), description="See [network.control].")
     versions: Annotated[tuple[NetworkVersion, ...], BeforeValidator(_tuple)] = Field(
         (), description="[[network.versions]] in order of time."
     )

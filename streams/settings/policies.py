@@ -17,6 +17,7 @@ class Trial:
     """Files whose policies are in force from the start, in every city, in place of those with the same ids."""
 
     paths: tuple[Path, ...] = ()
+    known: tuple[str, ...] = ()  # ids of policies that came from their topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _of_version(
         yield from _twice("geography_id", ((w, d.geography_id) for w, d in library.named_geographies(paths)), ())
     zones = {document.geography_id: document for _, document in library.named_geographies((*geographies, *trial))}
     documents = [*library.named_policies(policies), *library.named_policies(trial)]
-    known = {document.policy_id for _, document in documents}
+    known = {document.policy_id for _, document in documents}.union(library.trial.known)
     for where, document in documents:
         yield from _references(library, where, document, zones)
         for name in document.prev_policies:
@@ -113,6 +114,11 @@ def _references(
         if name not in library.operator_of:
             remedy = f"{nearest(name, library.operator_of)} Or add it to network.providers."
             yield Problem(f"{where}.provider_ids", "must be an operator or its provider id", shown(name), remedy)
+    yield from misfits(where, document, zones)
+
+
+def misfits(where: str, document: PolicyDocument, zones: Mapping[str, GeographyDocument]) -> Iterator[Problem]:
+    """Geographies that a policy names and that are not there, or are not fit for it."""
     for number, rule in enumerate(document.rules, 1):
         for name in rule.geographies:
             place, zone = f"{where}.rules[{number}].geographies", zones.get(name)

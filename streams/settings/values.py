@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from geo.frame import DocumentKind
 from geo.params import Timeline
 from streams.settings.deployment import Deployment
+
+if TYPE_CHECKING:  # it reads documents, whose errors name variables, whose tables know topics
+    from streams.settings.policies import Library
 
 Coordinates = Literal["wgs84", "gcj02", "bd09"]
 
@@ -25,6 +29,15 @@ class FeedSettings:
     format: Literal["json", "mds", "arrow"]
     partitions: int
     providers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSettings:
+    """One control topic, of one partition. operator: whose it is; None: the city's own."""
+
+    topic: str
+    kind: DocumentKind
+    operator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,14 @@ class Topics:
         """Where an operator reads its own alerts. `operator` must be a configured name, never one from a message."""
         return f"{self.prefix}alerts.{operator}"
 
+    @property
+    def policies(self) -> str:
+        return f"{self.prefix}policies"
+
+    def responses(self, operator: str) -> str:
+        """Where an operator writes what it says of its alerts. `operator` must be a configured name."""
+        return f"{self.prefix}alert.responses.{operator}"
+
     def changelog(self, topic: str) -> str:
         """Where snapshots of the partitions of `topic` (an input topic, or `facts` for the cities) are kept."""
         return self.changelog_pattern.format(prefix=self.prefix, app_id=self.app_id, topic=topic)
@@ -76,14 +97,26 @@ class Topics:
 class Settings:
     """Everything that was configured.
 
-    feeds: by topic name. sources: every (topic, partition) of every input topic, sorted; a source's index in it is its
-    number in frames. city_partitions: partitions of city.facts and of every output topic. facts_partition: by city.
+    feeds, controls: by topic name. sources: every (topic, partition) of every input topic, those of feeds first, then of
+    control topics, each sorted; a source's index in it is its number. library: the documents of policies that were read. city_partitions: partitions of city.facts and of every output topic. facts_partition: by city.
     """
 
     deployment: Deployment
     timeline: Timeline
     feeds: tuple[FeedSettings, ...]
+    controls: tuple[ControlSettings, ...]
     sources: tuple[tuple[str, int], ...]
     facts_partition: Mapping[str, int]
     city_partitions: int
     topics: Topics
+    library: Library
+
+    @property
+    def feed_sources(self) -> int:
+        """How many of the sources are of feeds."""
+        return len(self.sources) - len(self.controls)
+
+    @property
+    def input_topics(self) -> tuple[str, ...]:
+        """Those of feeds, then control topics."""
+        return (*(feed.topic for feed in self.feeds), *(control.topic for control in self.controls))

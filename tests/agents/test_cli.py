@@ -249,13 +249,13 @@ def test_policies_are_listed_with_what_is_in_force_at_a_moment(run: Run, config:
     config.write_text(
         text.replace("[[city.rules]]", f'policies = ["{names[0]}"]\ngeographies = ["{names[1]}"]\n[[city.rules]]')
     )
-    code, out, _ = run("policy", "list", "--at", "2026-03-02T07:30:00Z", "--json", "--config", config)
+    code, out, _ = run("policy", "list", "--configured", "--at", "2026-03-02T07:30:00Z", "--json", "--config", config)
     station, morning = map(orjson.loads, out.splitlines())
     assert code == 0
     assert [rule["in_force"] for rule in station["rules"]] == [True, True]
     assert station["next_change"] == "2026-03-02T09:30:00.000Z"
     assert [rule["in_force"] for rule in morning["rules"]] == [True], "it is prepared from six on"
-    code, out, _ = run("policy", "list", "--at", "2025-03-02T07:30:00Z", "--config", config)
+    code, out, _ = run("policy", "list", "--configured", "--at", "2025-03-02T07:30:00Z", "--config", config)
     assert "- Marked places" in out and "* " not in out, "before its start date"
 
 
@@ -289,10 +289,10 @@ def test_replay_says_what_it_has_written(pings: Path, run: Run, config: Path, br
     summary = orjson.loads(out)
     assert code == 0
     assert summary["records"] == pings.read_bytes().count(b"\n")
-    assert summary["clock_records"] == 2 * 5
+    assert summary["clock_records"] == 3 * 5, "into the topic of policies, too"
     code, out, _ = run("doctor", "--config", config)
     assert code == 0
-    assert out.count("0 s behind the furthest") == 2
+    assert out.count("0 s behind the furthest") == 3
 
 
 def test_simulate_writes_to_kafka_at_a_speed(run: Run, config: Path, broker: Settings) -> None:
@@ -309,7 +309,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 12 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 14 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 

@@ -30,7 +30,7 @@ def run(*arguments: str) -> str:
 @pytest.mark.parametrize("city", ["beijing", "wolfsburg"])
 def test_the_policies_of_an_example_are_in_force(city: str) -> None:
     folder = ROOT / "examples" / city
-    listed = run("policy", "list", "--config", str(folder / "city.toml"))
+    listed = run("policy", "list", "--configured", "--config", str(folder / "city.toml"))
     policies = json.loads((folder / "policies.json").read_bytes())["policies"]
     assert policies
     for policy in policies:

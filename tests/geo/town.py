@@ -17,7 +17,8 @@ import orjson
 from geo.alert import Event
 from geo.cells import area_e4
 from geo.city import CityState
-from geo.frame import Facts, Section
+from geo.decrees import Reading
+from geo.frame import Document, Facts, Section
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
 from geo.policy import Geography, Policy, without_replaced
 from geo.states import ELSEWHERE, ON_TRIP, STATES
@@ -101,15 +102,23 @@ class Town:
     epochs: tuple[Epoch, ...]
     tick: int = START - 1
     told: list[Event] = field(default_factory=list)
+    readings: dict[bytes, Reading] = field(default_factory=dict)  # what documents say, by their bytes
 
     def __post_init__(self) -> None:
         self.timeline = Timeline(TICK_MS, self.epochs)
-        self.state = CityState("town", self.timeline)
+        self.state = CityState("town", self.timeline, self.readings.__getitem__)
 
     def say(self, *facts: Fact, heard: Sequence[str] = OPERATORS) -> list[str]:
         """The next tick, in which this is said: its events as `told_as` words."""
         self.tick += 1
         return self._note(self.state.advance(self.tick, [(self.tick, self._sections(facts, heard))]))
+
+    def decree(self, *readings: Reading) -> list[str]:
+        """The next tick, in which nothing but this is said, on the topic of policies."""
+        self.tick += 1
+        documents = [Document("policy", -1, f"document {len(self.readings) + i}".encode(), i) for i in range(len(readings))]
+        self.readings |= {document.body: reading for document, reading in zip(documents, readings, strict=True)}
+        return self._note(self.state.advance(self.tick, (), [(self.tick, tuple(documents))]))
 
     def wait(self, ticks: int, heard: Sequence[str] = OPERATORS) -> list[str]:
         """So many ticks in which operators speak, but say nothing new."""
@@ -123,7 +132,7 @@ class Town:
     def crash(self, timeline: Timeline | None = None) -> None:
         """Another process goes on with what was written down."""
         self.timeline = timeline or self.timeline
-        self.state = CityState.restore("town", self.timeline, self.state.pack())
+        self.state = CityState.restore("town", self.timeline, self.state.pack(), self.readings.__getitem__)
 
     def count(self, operator: str = "ant") -> int:
         """Bikes on the square."""
@@ -168,5 +177,7 @@ def told_as(event: Event) -> str:
     "ant feed cleared returned"."""
     body = orjson.loads(event.body)
     words = [event.operator or "city", "feed", event.state] if event.kind == "feed_silent" else [event.state, event.operator]
+    if event.kind == "policy_refused":
+        words = [event.state, "refusal of", body["refused"]["policy_id"]]
     words += ["deficit"] if event.kind == "deficit" else []
     return " ".join([*words, body["cleared_by"]] if body["cleared_by"] else words)

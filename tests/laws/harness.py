@@ -15,17 +15,20 @@ from typing import Any, cast
 import numpy as np
 
 from geo.alert import Event
+from geo.control import ControlSource
 from geo.density import Telling
 from geo.frame import OUTCOMES, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Source
 from streams.batches import Batch
 from streams.city_stage import CityPartition
+from streams.control_stage import ControlReader
 from streams.frames import Sender, Writer, decode_message, encode_frame
 from streams.pings import Feed, PingDecoder
-from streams.pings_stage import FactsRoute, facts_routes
+from streams.settings import ControlSettings
 from streams.snapshots import Columns, Snapshot, pack_columns, unpack_columns
-from tests.laws.worlds import Logs, World
+from streams.source_stage import FactsRoute, facts_routes
+from tests.laws.worlds import Logs, World, WorldFeed
 from tests.oracle.bodies import TrueEvent
 from tests.oracle.density import TrueTelling
 from tests.oracle.stage import Record, TickTruth
@@ -66,22 +69,54 @@ class SourceRun:
     refused: set[tuple[int, int, str]] = field(default_factory=set)
     told: dict[int, list[bytes]] = field(default_factory=dict)
     crashes: int = 0
-    source: Source | None = None
+    source: Source | ControlSource | None = None
+
+
+class Bikes:
+    """Reads the records of a feed."""
+
+    kind = Source
+
+    def __init__(self, feed: WorldFeed, timeline: Timeline) -> None:
+        settings = Feed(feed.topic, feed.operator, cast(Any, feed.coordinates), cast(Any, feed.format))
+        self.decoder = PingDecoder(settings, timeline)
+        for reader in (self.decoder._reader, self.decoder._item_reader):
+            reader.few = 1  # batches are small here, and templates are to be tried on them
+
+    def add(self, source: Source, batch: Batch, refused: set[tuple[int, int, str]]) -> list[Frame]:
+        records, malformed, _ = self.decoder.decode(batch)
+        step = source.add(records)
+        items = np.full(len(records), -1) if records.items is None else records.items
+        refused.update((int(records.offsets[i]), int(items[i]), "malformed") for i, _ in malformed)
+        refused.update(step.refused)
+        return step.frames
+
+
+class Papers:
+    """Reads the records of the topic of policies."""
+
+    kind = ControlSource
+
+    def __init__(self, topic: str, timeline: Timeline) -> None:
+        self.reader = ControlReader(ControlSettings(topic, "policy"), timeline)
+
+    def add(self, source: ControlSource, batch: Batch, refused: set[tuple[int, int, str]]) -> list[Frame]:
+        documents, bad = self.reader.read(batch)
+        refused.update((one.offset, one.item, one.reason) for one in bad)
+        return source.add(batch.record_ms, batch.offsets, batch.has_value, documents)
 
 
 def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Record], fate: Fate = SMOOTH) -> SourceRun:
-    timeline, feed = world.timeline, world.feeds[name[0]]
-    decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates), cast(Any, feed.format)), timeline)
-    for reader in (decoder._reader, decoder._item_reader):
-        reader.few = 1  # batches are small here, and templates are to be tried on them
+    timeline, feed = world.timeline, world.feeds.get(name[0])
+    decoder: Any = Papers(name[0], timeline) if feed is None else Bikes(feed, timeline)
     routes = facts_routes(timeline)
     run = SourceRun(told={route.partition: [] for route in routes})
     known: dict[int, bytes] = {}
-    source, kept, at = Source(index, timeline), None, 0
+    source, kept, at = decoder.kind(index, timeline), None, 0
     while at < len(log):
         if fate.dies(run.crashes):
             run.crashes += 1
-            source, at = _reborn(index, timeline, kept, log)
+            source, at = _reborn(decoder.kind, index, timeline, kept, log)
             continue
         end = at + fate.take(len(log) - at)
         part = log[at:end]
@@ -99,24 +134,22 @@ def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Re
     return run
 
 
-def _add(source: Source, decoder: PingDecoder, part: Sequence[Record], refused: set[tuple[int, int, str]]) -> list[Frame]:
+def _add(source: Any, decoder: Any, part: Sequence[Record], refused: set[tuple[int, int, str]]) -> list[Frame]:
     record_ms = np.array([record.timestamp_ms for record in part], np.int64)
     offsets = np.array([record.offset for record in part], np.int64)
-    records, malformed, _ = decoder.decode(Batch.of([record.value for record in part], record_ms, offsets))
-    step = source.add(records)
-    items = np.full(len(records), -1) if records.items is None else records.items
-    refused.update((int(records.offsets[i]), int(items[i]), "malformed") for i, _ in malformed)
-    refused.update(step.refused)
-    return step.frames
+    frames: list[Frame] = decoder.add(source, Batch.of([record.value for record in part], record_ms, offsets), refused)
+    return frames
 
 
-def _reborn(index: int, timeline: Timeline, kept: tuple[Any, int | None] | None, log: Sequence[Record]) -> tuple[Source, int]:
+def _reborn(
+    kind: Any, index: int, timeline: Timeline, kept: tuple[Any, int | None] | None, log: Sequence[Record]
+) -> tuple[Any, int]:
     if kept is None:
-        return Source(index, timeline), 0
+        return kind(index, timeline), 0
     packed, resume = kept
     assert resume is not None
     at = next((i for i, record in enumerate(log) if record.offset >= resume), len(log))
-    return Source.restore(index, timeline, packed), at
+    return kind.restore(index, timeline, packed), at
 
 
 def _stored(columns: Columns) -> Columns:
@@ -126,9 +159,9 @@ def _stored(columns: Columns) -> Columns:
 
 
 def _told(
-    run: SourceRun, routes: Sequence[FactsRoute], world: World, name: tuple[str, int], source: Source, frames: Sequence[Frame]
+    run: SourceRun, routes: Sequence[FactsRoute], world: World, name: tuple[str, int], source: Any, frames: Sequence[Frame]
 ) -> None:
-    """As `streams.pings_stage` tells it."""
+    """As `streams.source_stage` tells it."""
     for route in routes:
         writer = Writer(Sender(*name, bytes(16), SEMANTICS))
         for frame in frames:
@@ -197,21 +230,21 @@ def run_cities(
     cities = world.timeline.cities
     run = CitiesRun(events={name: [] for name in cities}, density={name: [] for name in cities})
     for route in facts_routes(world.timeline):
-        _run_partition(run, route, world.timeline, sorted(names), logs[route.partition], fate)
+        _run_partition(run, route, world, sorted(names), logs[route.partition], fate)
     return run
 
 
 def _run_partition(
-    run: CitiesRun, route: FactsRoute, timeline: Timeline, names: Sequence[tuple[str, int]], log: Sequence[bytes], fate: Fate
+    run: CitiesRun, route: FactsRoute, world: World, names: Sequence[tuple[str, int]], log: Sequence[bytes], fate: Fate
 ) -> None:
     known: dict[str, Event] = {}
     mapped: dict[tuple[bytes, int], Telling] = {}
-    state, kept, at, crashes = CityPartition(route, timeline, names, 0), None, 0, 0
+    state, kept, at, crashes = _city(route, world, names), None, 0, 0
     while at < len(log):
         if fate.dies(crashes):
             crashes += 1
             run.crashes += 1
-            state, at = _city_reborn(route, timeline, names, kept)
+            state, at = _city_reborn(route, world, names, kept)
             continue
         end = at + fate.take(len(log) - at)
         for offset in range(at, end):
@@ -234,10 +267,14 @@ def _run_partition(
     run.partitions.append(state)
 
 
+def _city(route: FactsRoute, world: World, names: Sequence[tuple[str, int]]) -> CityPartition:
+    return CityPartition(route, world.timeline, names, 0, feeds=sum(topic in world.feeds for topic, _ in names))
+
+
 def _city_reborn(
-    route: FactsRoute, timeline: Timeline, names: Sequence[tuple[str, int]], kept: tuple[Columns, bytes, int] | None
+    route: FactsRoute, world: World, names: Sequence[tuple[str, int]], kept: tuple[Columns, bytes, int] | None
 ) -> tuple[CityPartition, int]:
-    state = CityPartition(route, timeline, names, 0)
+    state = _city(route, world, names)
     if kept is None:
         return state, 0
     columns, extra, resume = kept

@@ -32,7 +32,7 @@ NEAR = st.integers(-2_000_000, 2_000_000)
 @example(seed=0)
 def test_whatever_a_record_holds_the_decoder_reads_it_as_the_oracle_does(feed: WorldFeed, seed: int) -> None:
     r = random.Random(seed)
-    here = replace(world(seed, 1), feeds={feed.topic: feed}, partitions={feed.topic: 1})
+    here = replace(world(seed, 1), feeds={feed.topic: feed}, partitions={feed.topic: 1}, written=())
     sent = [_sent(r, here, feed, i) for i in range(WAYS)]
     here = replace(here, sent=sent)
     logs = here.logs()

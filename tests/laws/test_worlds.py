@@ -75,7 +75,7 @@ def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> Non
     events: Counter[tuple[str, str, str | None]] = Counter()
     for seed in range(WORLDS):
         here = world(seed)
-        truth = whole_truth(here.feeds, here.timeline, here.logs())
+        truth = whole_truth(here.feeds, here.timeline, here.logs(), here.written)
         for tick in (tick for source in truth.sources for tick in source.ticks):
             for (_, outcome), n in tick.outcomes.items():
                 outcomes[outcome] += n

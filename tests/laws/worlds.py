@@ -13,8 +13,10 @@ from fractions import Fraction
 from zlib import crc32
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
+from tests.laws import decrees
 from tests.laws.fleet import Fleet, Sent
 from tests.laws.rulers import Ruler
+from tests.oracle.decrees import Written
 from tests.oracle.stage import Record
 
 OPERATORS = ("alfa", "bravo", "carla")
@@ -39,6 +41,7 @@ class World:
     sent: list[Sent]  # of all feeds, in the order in which the records were written
     partitions: dict[str, int]  # by topic
     origin: str  # how to make it again
+    written: tuple[Written, ...] = ()  # on the topic of policies
 
     def __repr__(self) -> str:
         return self.origin
@@ -51,6 +54,10 @@ class World:
         counts = partitions or self.partitions
         logs: Logs = {(topic, p): [] for topic, n in counts.items() for p in range(n)}
         last = max((one.record_ms for one in self.sent), default=0)
+        if self.written:
+            logs[decrees.TOPIC, 0] = []
+        for document in self.written:
+            _append(logs[decrees.TOPIC, 0], document.record_ms, document.value)
         for one in self.sent:
             target = (one.topic, crc32(one.key.encode()) % counts[one.topic])
             _append(logs[target], one.record_ms, one.value)
@@ -100,7 +107,9 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
-    return World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})")
+    clerk = replace(ruler, r=random.Random(f"documents of {seed}"))
+    written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0)) if seed % 2 else []
+    return World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
 
 
 def _feeds(r: random.Random, anchor: tuple[int, int]) -> dict[str, WorldFeed]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geo.params import City, Epoch, Timeline
-from tests.oracle import bodies, places, silence
+from tests.oracle import bodies, decrees, silence
 from tests.oracle.bike import ELSEWHERE, ON_TRIP, Fact
 from tests.oracle.plane import Point, near
 from tests.oracle.rebalancing import RebalancingTruth, planning_of
@@ -28,6 +28,8 @@ class CityTruth(RebalancingTruth):
     def __init__(self, name: str, timeline: Timeline) -> None:
         super().__init__(name, timeline)
         self.feeds: dict[str, FeedEpisode] = {}  # by operator, "" is the city
+        self.decrees: list[decrees.Said] = []  # accepted documents
+        self.refusals: dict[str, list[int]] = {}  # by policy id: tick at which the episode opened, events so far
 
     # --- a tick --------------------------------------------------------------------------------------------------------
 
@@ -46,7 +48,7 @@ class CityTruth(RebalancingTruth):
         if turned:
             assert before is not None
             self._drop_operators()
-        self._change_force(places.in_force(self.city(), k * self.timeline.tick_ms))
+        self._change_force(decrees.in_force(self.city(), self.decrees, k * self.timeline.tick_ms))
         self._carry_out(planning_of(self.city()))
         for force in self.force.values():
             for kind in KINDS:
@@ -54,6 +56,33 @@ class CityTruth(RebalancingTruth):
                     self._judge(force, kind, rule)
         self._make_plan(planning_of(self.city()))
         return self.said
+
+    def told(self, k: int, documents: Sequence[decrees.Written]) -> list[bodies.TrueEvent]:
+        """Takes in the documents of tick k, after it was worked, or before the city has begun."""
+        self.k, self.said = k, []
+        epoch = self.timeline.at(k)
+        for written in documents:
+            problems = decrees.refused(written, epoch, self.city(epoch))
+            if problems:
+                self._refuse(written.policy_id, problems)
+                continue
+            self.decrees.append(decrees.said(written, k, self.timeline.tick_ms))
+            if written.policy_id in self.refusals:
+                self._say_refusal(written.policy_id, "cleared", "replaced" if written.policy else "withdrawn", ())
+                del self.refusals[written.policy_id]
+        return self.said
+
+    def _refuse(self, policy_id: str, problems: Sequence[str]) -> None:
+        state = "updated" if policy_id in self.refusals else "raised"
+        self.refusals.setdefault(policy_id, [self.k, 0])
+        self._say_refusal(policy_id, state, None, problems)
+
+    def _say_refusal(self, policy_id: str, state: str, cleared_by: str | None, problems: Sequence[str]) -> None:
+        episode = self.refusals[policy_id]
+        episode[1] += 1
+        spot = Spot("", "policy_refused", ("built-in", "policy_refused"), policy_id, "")
+        body = dict(decrees.refusal_body(self.name, policy_id, problems))
+        self._emit(spot, episode[0], episode[1], state, cleared_by, body, None)
 
     def city(self, epoch: Epoch | None = None) -> City | None:
         epoch = epoch or self.epoch

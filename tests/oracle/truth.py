@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from geo.params import Timeline
 from tests.oracle.bodies import TrueEvent
 from tests.oracle.city import CityTruth
+from tests.oracle.decrees import Written
 from tests.oracle.density import DensityTruth, TrueTelling
 from tests.oracle.stage import FeedLike, Record, SourceTruth
 
@@ -30,10 +31,13 @@ class Truth:
     standing: dict[str, dict[str, TrueTelling]]  # by city, what was told last by key
 
 
-def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs) -> Truth:
-    """feeds: topic -> feed; logs: of every partition of every feed."""
+def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs, written: Sequence[Written] = ()) -> Truth:
+    """feeds: topic -> feed; logs: of every partition of every feed, and of the topic of policies; written: what its records mean."""
+    controls = [_by_tick(log, timeline) for (topic, _), log in sorted(logs.items()) if topic not in feeds]
+    logs = {name: log for name, log in logs.items() if name[0] in feeds}
     sources = [SourceTruth(feeds[topic], timeline, logs[topic, partition]) for topic, partition in sorted(logs)]
-    through = min(source.through for source in sources)
+    through = min([*(source.through for source in sources), *(through for through, _ in controls)])
+    meaning = {one.value: one for one in written}
     by_tick: dict[int, list[tuple[int, int]]] = {}  # tick -> (source index, position among its ticks)
     for index, source in enumerate(sources):
         for position, truth in enumerate(source.ticks):
@@ -45,9 +49,27 @@ def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs) -
         events[name] = []
         born = min(e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities])
         first = min((k for k in by_tick if k >= born), default=through + 1)
-        for k in range(first, through + 1):
-            told = [(i, sources[i].ticks[p]) for i, p in by_tick.get(k, [])]
-            events[name] += cities[name].tick(k, [(i, truth.cities[name]) for i, truth in told if name in truth.cities])
-            maps[name].tick(k)
+        documents = {
+            k: [one for one in map(meaning.__getitem__, values) if one.city in (None, name)]
+            for _, control in controls
+            for k, values in control.items()
+            if k >= born
+        }
+        for k in range(min([first, *documents]), through + 1):
+            if k >= first:
+                told = [(i, sources[i].ticks[p]) for i, p in by_tick.get(k, [])]
+                events[name] += cities[name].tick(k, [(i, truth.cities[name]) for i, truth in told if name in truth.cities])
+                maps[name].tick(k)
+            events[name] += cities[name].told(k, documents.get(k, ()))
     density = {name: each.told for name, each in maps.items()}
     return Truth(sources, events, cities, density, {name: each.last for name, each in maps.items()})
+
+
+def _by_tick(log: Sequence[Record], timeline: Timeline) -> tuple[int, dict[int, list[bytes]]]:
+    """The last closed tick, and the values of each."""
+    clock, found = -1, dict[int, list[bytes]]()
+    for record in log:
+        clock = max(clock, record.timestamp_ms, 0)
+        if record.value is not None:
+            found.setdefault(clock // timeline.tick_ms, []).append(record.value)
+    return clock // timeline.tick_ms - 1, found

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
-from geo.alert import Event
+from geo.alert import POLICY_REFUSED, Event
 from geo.density import Telling
 from geo.frame import QUARANTINED
 from geo.source import Source
@@ -22,7 +22,8 @@ from streams.batches import Batch
 from streams.density import density_record
 from streams.events import AlertTopics, alert_records, cloud_event_headers
 from streams.pings import Feed, PingDecoder
-from streams.pings_stage import PingPartition, Refused, quarantine_record
+from streams.pings_stage import PingPartition
+from streams.source_stage import Refused, quarantine_record
 from tests.geo.story import epoch, timeline
 from tests.laws.harness import CitiesRun, interleaved, run_cities, run_sources
 from tests.laws.worlds import world
@@ -60,7 +61,8 @@ def test_every_alert_fits_the_schema_and_has_no_field_that_it_does_not_tell_of()
     for body, citys in bodies():
         assert wrong("alert", body, strict=True) == []
         assert "count_all_operators" in body if citys else body["rule"].get("scope") or "count_all_operators" not in body
-        kinds[body["kind"], body["state"]] += 1
+        kinds[body["kind"], body["state"]] += body["kind"] != POLICY_REFUSED
+    kinds += Counter()
     assert len(kinds) == 8
     assert min(kinds.values()) > 5, kinds
 
@@ -213,7 +215,7 @@ def pings() -> Iterator[tuple[str | None, bytes]]:
         here = world(seed)
         for (topic, _), log in here.logs().items():
             for record in log:
-                if record.value is not None:
+                if record.value is not None and topic in here.feeds:
                     yield here.feeds[topic].operator, record.value
 
 
@@ -246,3 +248,12 @@ def test_decoder_and_schema_agree_on_what_a_ping_is() -> None:
 def test_the_ping_tells_of_every_state_that_mds_has() -> None:
     words = schema("ping")["properties"]["status"]["anyOf"][0]["enum"]
     assert sorted(words) == sorted(STATES[1:])
+
+
+def test_policies_on_their_topic_fit_the_schema() -> None:
+    """Sound and broken ones: the form of a record is one thing, the policy in it another."""
+    documents = [orjson.loads(one.value) for seed in range(1, 41, 2) for one in world(seed).written]
+    assert len(documents) > 30
+    assert {tuple(sorted(body.keys() - {"schema", "city"})) for body in documents} == {("withdraw",), ("geographies", "policy")}
+    for body in documents:
+        assert wrong("policy", body, strict=True) == []

@@ -8,7 +8,7 @@ what it does until it is woken; then it goes on as a zombie, for its partitions 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from geo.params import Timeline
 from streams.city_stage import CityStage
+from streams.control_stage import ControlStage
 from streams.errors import OutputError
 from streams.events import AlertTopics
 from streams.keeper import Keeper
@@ -27,6 +28,7 @@ from streams.outbox import Record
 from streams.pings import Feed
 from streams.pings_stage import PingsStage
 from streams.readback import LogRecord, Place
+from streams.settings import ControlSettings
 
 FACTS, ALERTS, OPEN, PROGRESS, QUARANTINE = "city.facts", "alerts", "alerts.open", "city.progress", "quarantine"
 SHADOW, DENSITY = "alerts.shadow", "cell.density"
@@ -168,23 +170,37 @@ class SimWorker:
     """One worker process."""
 
     def __init__(
-        self, kafka: Kafka, timeline: Timeline, feeds: list[Feed], sources: list[Place], *, interval_s: float = 30.0
+        self,
+        kafka: Kafka,
+        timeline: Timeline,
+        feeds: list[Feed],
+        sources: list[Place],
+        controls: Sequence[ControlSettings] = (),
+        *,
+        interval_s: float = 30.0,
     ) -> None:
+        """sources: of feeds, and behind them the control topics."""
         self.kafka = kafka
         self.sink = FakeSink(kafka)
         self.now_ms = 0
         metrics = Metrics(timeline, version="test", clock="replay")
         self.metrics = metrics
-        self.pings = PingsStage(
-            timeline=timeline, feeds=feeds, sources=sources, facts_topic=FACTS, quarantine_topic=QUARANTINE,
-            quarantine_cap=10, sink=self.sink, metrics=metrics,
-        )  # fmt: skip
+        common: dict[str, Any] = {
+            "timeline": timeline, "sources": sources, "facts_topic": FACTS, "quarantine_topic": QUARANTINE,
+            "quarantine_cap": 10, "sink": self.sink, "metrics": metrics,
+        }  # fmt: skip
+        self.pings = PingsStage(feeds=feeds, **common)
+        self.control = ControlStage(controls=controls, **common)
+        self.stages: dict[str, Any] = dict.fromkeys((feed.topic for feed in feeds), self.pings)
+        self.stages |= dict.fromkeys((control.topic for control in controls), self.control)
         self.city = CityStage(
-            timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, SHADOW, lambda operator: f"alerts.{operator}"),
+            timeline=timeline, sources=sources, feeds=len(sources) - len(controls),
+            topics=AlertTopics(ALERTS, OPEN, SHADOW, lambda operator: f"alerts.{operator}"),
             density_topic=DENSITY, progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
         )  # fmt: skip
+        self.stages[FACTS] = self.city
         self.keeper = Keeper(
-            stages={**{feed.topic: self.pings for feed in feeds}, FACTS: self.city},
+            stages=self.stages,
             changelog=lambda topic: f"{topic}-changelog",
             reader=kafka,
             sink=self.sink,
@@ -215,7 +231,7 @@ class SimWorker:
         state: Any = self.keeper.held[tp].state
         records = self.kafka.log(*tp)[state.position : state.position + n]
         if records:
-            stage: Any = self.city if tp.topic == FACTS else self.pings
+            stage = self.stages[tp.topic]
             half = len(records) // 2
             runs = [FakeRun(state.position, records[:half]), FakeRun(state.position + half, records[half:])]
             await self.keeper.work(tp, partial(stage.take, runs=[run for run in runs if run.stored]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geo.frame import OUTCOMES, Facts, Frame, Section
+from geo.frame import OUTCOMES, Document, Facts, Frame, Section
 from geo.params import FOR_EVER, BikeParams, Epoch, Timeline
 from streams.errors import NewerFormat, WireError
 from streams.frames import PART_BYTES, Assembler, Complete, Part, Sender, Writer, decode_frame, decode_message, encode_frame
@@ -52,6 +52,23 @@ def test_a_frame_survives_its_bytes_also_with_other_operators_in_the_configurati
 def test_a_section_may_hold_no_facts_only_that_somebody_was_heard() -> None:
     sections, _ = decode_frame(encode_frame(make_frame(0), timeline("a", "b", "c"), ["rivertown"]), timeline("a", "b", "c"))
     assert len(sections["rivertown"].facts) == 0
+
+
+def test_documents_survive_the_bytes_of_their_frame_in_order_with_their_senders() -> None:
+    documents = (Document("response", 2, b'{"x": 1}', 8), Document("policy", -1, bytes(range(256)), 9))
+    frame = make_frame(0)
+    frame.sections["rivertown"] = Section.of_documents(documents, 3)
+    sections, _ = decode_frame(encode_frame(frame, timeline("a", "b", "c"), ["rivertown"]), timeline("a", "aa", "b", "c"))
+    assert sections["rivertown"].documents == (Document("response", 3, b'{"x": 1}', 8), documents[1])
+    assert len(sections["rivertown"].facts) == 0
+    assert not sections["rivertown"].heard.any()
+
+
+def test_a_frame_without_documents_is_as_before_there_were_any() -> None:
+    import msgspec
+
+    document = msgspec.msgpack.decode(encode_frame(make_frame(2), timeline("a", "b", "c"), ["rivertown"]))
+    assert document["cities"]["rivertown"].keys() == {"heard", "ids", "facts"}
 
 
 def test_a_city_is_not_told_of_another_city() -> None:

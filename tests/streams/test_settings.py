@@ -59,7 +59,8 @@ def test_the_example_is_a_whole_configuration() -> None:
     settings = load(EXAMPLE)
     assert settings.timeline.cities == ("rivertown",)
     assert settings.timeline.epochs[0].bike == BikeParams()
-    assert len(settings.sources) == 12
+    assert len(settings.sources) == 13
+    assert settings.sources[-1] == ("policies", 0)
 
 
 def test_every_key_that_the_example_shows_as_a_comment_is_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,9 +97,37 @@ def test_values_become_exact_integers_and_rationals() -> None:
 
 def test_sources_are_all_partitions_in_order_of_topic_and_number() -> None:
     settings = loads(SMALL)
-    assert settings.sources == (("pings.a", 0), ("pings.a", 1), ("pings.b", 0))
+    assert settings.sources == (("pings.a", 0), ("pings.a", 1), ("pings.b", 0), ("policies", 0))
+    assert settings.feed_sources == 3
     assert [feed.topic for feed in settings.feeds] == ["pings.a", "pings.b"]
     assert [feed.operator for feed in settings.feeds] == [None, "cobalt"]
+
+
+def controlled(words: str) -> Settings:
+    return loads(SMALL.replace("[[network.feeds]]", f"[network.control]\n{words}\n[[network.feeds]]", 1))
+
+
+def test_control_topics_are_sources_behind_those_of_feeds() -> None:
+    """Wherever their names stand in the alphabet: the number of a feed's source is kept in rosters."""
+    settings = controlled("responses = true")
+    assert [source for source in settings.sources if source[0].startswith("pings")] == list(settings.sources[:3])
+    assert settings.sources[3:] == (("alert.responses.amber", 0), ("alert.responses.cobalt", 0), ("policies", 0))
+    assert [(c.kind, c.operator) for c in settings.controls] == [
+        ("response", "amber"),
+        ("response", "cobalt"),
+        ("policy", None),
+    ]
+    assert controlled("policies = false").controls == ()
+
+
+def test_which_kinds_of_control_topics_there_are_is_part_of_the_hash_and_what_they_are_called_is_not() -> None:
+    def digest(settings: Settings) -> str:
+        return settings.timeline.epochs[0].hash
+
+    assert len({digest(controlled(words)) for words in ("", "policies = false", "responses = true")}) == 3
+    staged = loads(changed('clock = "replay"', 'clock = "replay"\ntopic_prefix = "test."'))
+    assert staged.controls[0].topic == "test.policies"
+    assert digest(staged) == digest(loads(SMALL))
 
 
 def test_who_the_providers_are_is_known_to_feeds_in_mds_and_decides_their_hash() -> None:

@@ -46,6 +46,8 @@ def test_every_topic_of_the_design_is_wanted_with_its_partitions() -> None:
     assert {name: topic.partitions for name, topic in by_name(configured()).items()} == {
         "t.pings": 3,
         "t.urban-brain-t.pings-changelog": 3,
+        "t.policies": 1,
+        "t.urban-brain-t.policies-changelog": 1,
         "t.city.facts": 2,
         "t.urban-brain-t.city.facts-changelog": 2,
         "t.city.progress": 2,
@@ -64,6 +66,13 @@ def test_live_inputs_are_stamped_by_the_broker_and_replayed_ones_kept_whatever_t
     replayed = by_name(configured(clock="replay"))["t.pings"].config
     assert replayed["message.timestamp.type"] == "CreateTime"
     assert replayed["retention.ms"] == "-1", "Kafka would delete what was recorded longer ago than the retention"
+
+
+def test_control_topics_are_kept_for_ever_under_either_clock() -> None:
+    for clock, stamp in (("live", "LogAppendTime"), ("replay", "CreateTime")):
+        config = by_name(configured(clock=clock))["t.policies"].config
+        assert (config["retention.ms"], config["cleanup.policy"]) == ("-1", "delete")
+        assert config["message.timestamp.type"] == stamp
 
 
 @pytest.mark.parametrize("name", ["t.urban-brain-t.pings-changelog", "t.alerts.open", "t.cell.density"])

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -182,11 +182,15 @@ class System:
     def input_log(self) -> list[FeedRecord]:
         """What the input topics hold, in order of record time, clock records (value None) included."""
         records: list[FeedRecord] = []
+        for control in self.settings.controls:  # written while a replay runs, a document is of the tick that is open then
+            logged = self.read(control.topic)
+            clock = accumulate((r.time_ms for r in logged), max)
+            records += [FeedRecord(ms, control.topic, b"", cast(bytes, r.value)) for ms, r in zip(clock, logged, strict=True)]
         for feed in self.settings.feeds:
-            logged = self.read(feed.topic)
+            topic, logged = feed.topic, self.read(feed.topic)
             for before, after in pairwise(logged):
                 assert before.partition != after.partition or before.time_ms <= after.time_ms, f"not sorted: {before}, {after}"
-            records += [FeedRecord(r.time_ms, feed.topic, r.key or b"", cast(bytes, r.value)) for r in logged]
+            records += [FeedRecord(r.time_ms, topic, r.key or b"", cast(bytes, r.value)) for r in logged]
         return sorted(records, key=lambda record: record.record_ms)
 
     def newest_input_ms(self) -> int:
@@ -199,7 +203,7 @@ class System:
 
     def backtester(self, partitions: int = 1) -> Backtest:
         feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in self.settings.feeds]
-        return Backtest(self.settings.timeline, feeds, partitions)
+        return Backtest(self.settings.timeline, feeds, partitions, self.settings.controls)
 
     def events(self, topic: str | None = None) -> dict[str, list[bytes]]:
         """city -> bodies of the distinct alert events, by first occurrence. Repeats must have the same bytes."""
