@@ -100,4 +100,5 @@ def refusal_body(city: str, policy_id: str, problems: Sequence[str]) -> Iterator
     yield "rule", rule
     yield "area", area | {"type": "city", "name": city}
     yield "bikes", []
+    yield "moves", []
     yield "refused", {"policy_id": policy_id, "problems": list(problems)}
