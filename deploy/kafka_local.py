@@ -4,7 +4,8 @@
     python -m deploy.kafka_local kill|stop|start|restart DIR NODE        SIGKILL / SIGTERM / start again one node
     python -m deploy.kafka_local status|down DIR                         what runs / stop all
 
-In Python: ``with KafkaCluster(directory, nodes=1) as kafka: kafka.bootstrap``.
+In Python: ``with KafkaCluster(directory, nodes=1) as kafka: kafka.bootstrap``. With ``secure`` there is a second listener, with
+TLS, passwords and rights (``deploy/kafka_secure.py``): ``kafka.secure_bootstrap``, ``kafka.authority``.
 
 Jars come from Maven Central once and stay in ``~/.cache/urban-brain/kafka`` (``URBAN_BRAIN_KAFKA_CACHE`` overrides).
 """
@@ -26,6 +27,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
+
+from deploy import kafka_secure
 
 KAFKA_VERSION = "4.4.0"
 LOG4J_VERSION = "2.25.5"  # the log4j-core that this Kafka brings in; the slf4j binding must match it
@@ -125,7 +128,7 @@ def _common_properties(many: bool) -> dict[str, object]:
         "process.roles": "broker,controller",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": f"PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,{kafka_secure.LISTENER}:SASL_SSL",
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
         "auto.create.topics.enable": "false",
@@ -160,7 +163,15 @@ class KafkaCluster:
     """Nodes are numbered from 1, each broker and controller. Ports and process ids are kept in the directory, so
     that separate commands work on one cluster."""
 
-    def __init__(self, directory: Path | str, nodes: int = 1, *, properties: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        nodes: int = 1,
+        *,
+        properties: Mapping[str, object] | None = None,
+        secure: Mapping[str, str] | None = None,
+    ) -> None:
+        """secure: have the second listener, with these users (name -> password) for the mechanism PLAIN."""
         self.directory = Path(directory).absolute()
         self._state_file = self.directory / "state.json"
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
@@ -170,19 +181,26 @@ class KafkaCluster:
             return
         taken: set[int] = set()
         self.ports = {node: (free_port(taken), free_port(taken)) for node in range(1, nodes + 1)}
+        self.secure_ports = {node: free_port(taken) for node in self.ports} if secure is not None else {}
         self._pids: dict[int, int] = {}
         self._extra = {key: str(value) for key, value in (properties or {}).items()}
         self.directory.mkdir(parents=True, exist_ok=True)
+        if secure is not None:
+            if (reason := kafka_secure.why_unavailable()) is not None:
+                raise KafkaError(reason)
+            security = kafka_secure.properties(self.directory / "tls", secure)
+            self._extra = {key: str(value) for key, value in security.items()} | self._extra
         self._save()
 
     def _load(self) -> None:
         state = json.loads(self._state_file.read_text())
         self.ports = {int(node): (ports[0], ports[1]) for node, ports in state["ports"].items()}
+        self.secure_ports = {int(node): port for node, port in state["secure_ports"].items()}
         self._pids = {int(node): pid for node, pid in state["pids"].items()}
         self._extra = state["properties"]
 
     def _save(self) -> None:
-        state = {"ports": self.ports, "pids": self._pids, "properties": self._extra}
+        state = {"ports": self.ports, "secure_ports": self.secure_ports, "pids": self._pids, "properties": self._extra}
         self._state_file.write_text(json.dumps(state, indent=1))
 
     @property
@@ -193,18 +211,30 @@ class KafkaCluster:
     def bootstrap(self) -> str:
         return ",".join(f"127.0.0.1:{self.ports[node][0]}" for node in self.nodes)
 
+    @property
+    def secure_bootstrap(self) -> str:
+        return ",".join(f"127.0.0.1:{self.secure_ports[node]}" for node in self.nodes)
+
+    @property
+    def authority(self) -> Path:
+        """PEM file of what a client of the secure listener has to trust."""
+        return self.directory / "tls/broker.pem"
+
     def log(self, node: int) -> Path:
         return self.directory / f"node{node}/log"
 
     def _properties(self, node: int) -> dict[str, object]:
         client, controller = self.ports[node]
         voters = ",".join(f"{n}@127.0.0.1:{self.ports[n][1]}" for n in self.nodes)
+        outside = f"PLAINTEXT://127.0.0.1:{client}"
+        if node in self.secure_ports:
+            outside += f",{kafka_secure.LISTENER}://127.0.0.1:{self.secure_ports[node]}"
         own: dict[str, object] = {
             "node.id": node,
             "log.dirs": self.directory / f"node{node}/data",
             "controller.quorum.voters": voters,
-            "listeners": f"PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{client}",
+            "listeners": f"{outside},CONTROLLER://127.0.0.1:{controller}",
+            "advertised.listeners": outside,
         }
         return _common_properties(len(self.nodes) > 1) | own | self._extra
 

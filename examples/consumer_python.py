@@ -132,7 +132,7 @@ def main() -> int:
     parser.add_argument("--brokers", default="localhost:9092", help="host:port, with commas")
     parser.add_argument("--topic", default="alerts.amber")
     parser.add_argument(
-        "--group", default="amber-dispatch", help="a name of yours; one process at a time, the list is one file"
+        "--group", default="amber.dispatch", help="a name of yours; one process at a time, the list is one file"
     )
     parser.add_argument("--state", required=True, metavar="FILE", help="where to keep what is known")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of librdkafka")

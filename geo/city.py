@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
+from geo.density import Density
 from geo.desk import Desk
 from geo.episodes import NEVER
 from geo.frame import Section
@@ -48,6 +49,7 @@ class CityState:
         self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
         self.outages = Outages()
         self.rebalancing = Rebalancing(name, timeline, self.ground)
+        self.density = Density(name, timeline.operators, timeline.tick_ms)
         self._desk = Desk(name, timeline)
 
     def advance(self, through: int, ticks: Sequence[tuple[int, Sections]]) -> list[Event]:
@@ -125,6 +127,7 @@ class CityState:
         self.rebalancing.note(bool(happened))
         self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()
+        self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], self.silence)
         return events
 
     def _heard(self, sections: Sections) -> NDArray[np.int64]:
@@ -167,6 +170,7 @@ class CityState:
         ticks += [watch.deadline() for watch in self.watches]
         ticks.append(self.rulebook.edge)
         ticks.append(self.rebalancing.deadline(self.planning, self.watches))
+        ticks.append(self.density.deadline(self.silence.now, self.city))
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
 

@@ -34,6 +34,7 @@ def pack(city: CityState) -> Packed:
     packed: Packed = {}
     _put(packed, "silence", city.silence.pack())
     _put(packed, "roster", city.ground.roster.pack())
+    _put(packed, "density", city.density.pack())
     _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
     _put(packed, "plan", _pack_plan(city.rebalancing.pending))
     held = city.ground.roster.rows["held"].copy()
@@ -89,6 +90,7 @@ def restore(city: CityState, packed: Packed) -> None:
     counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
     _restore_watches(city, packed, counts, head)
     city.rebalancing.made, city.rebalancing.pending = head["planned"], _unpack_plan(_part(packed, "plan"))
+    city.density.restore(_part(packed, "density"), index)
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])

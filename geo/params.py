@@ -14,8 +14,11 @@ from geo.windows import Offsets
 
 __all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Planning", "Rule", "Timeline"]
 
-SEMANTICS = 3
+SEMANTICS = 4
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
+
+DENSITY_INTERVAL_MS = 60_000
+"""A minute: what a map of a city or a planner can use, and at most one record a minute of each cell that changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class City:
     `operators` are those whose silence is watched here. `rules` stand by themselves; `policies` are those that may ever be
     in force, and `geographies` those that their rules name, by id. `offsets` are local time; empty: UTC.
     `planning`: None: alerts do not say where to bring bikes.
+    `density_interval_ms`: how often the counts of cells are told; 0: never.
     """
 
     name: str
@@ -56,6 +60,7 @@ class City:
     geographies: tuple[Geography, ...] = ()
     offsets: Offsets = ()
     planning: Planning | None = None
+    density_interval_ms: int = DENSITY_INTERVAL_MS
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, TopicPartition
 
 from streams.errors import UrbanBrainError
+from streams.reach import RIGHTS, Access
 from streams.settings import Deployment
 
 _TIMEOUT_S = 10.0
@@ -37,8 +38,8 @@ class AlertLog:
 
     def __init__(self, deployment: Deployment, topic: str) -> None:
         self._topic = topic
-        self._brokers = ", ".join(deployment.brokers)
-        self._consumer = _consumer(deployment)
+        self._access = Access(deployment)
+        self._consumer = _consumer(deployment, self._access)
 
     def __enter__(self) -> AlertLog:
         return self
@@ -48,16 +49,9 @@ class AlertLog:
 
     def partitions(self) -> list[int]:
         """Raises UrbanBrainError if there is no broker or no topic."""
-        try:
-            topic = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_S).topics[self._topic]
-        except KafkaException as error:
-            reason = error.args[0].str()
-            raise UrbanBrainError(
-                f"no broker answered within {_TIMEOUT_S:g} s at {self._brokers}: {reason}. "
-                "Set deployment.brokers or URBAN_BRAIN_BROKERS to where Kafka is."
-            ) from None
+        topic = self._access.metadata(self._consumer, topic=self._topic).topics[self._topic]
         if topic.error is not None:
-            raise UrbanBrainError(f"topic {self._topic} cannot be read: {topic.error.str()}. Run: urban-brain topics check.")
+            raise _unreadable(self._topic, topic.error)
         return sorted(topic.partitions)
 
     def to_end(self) -> Iterator[Logged]:
@@ -96,15 +90,20 @@ class AlertLog:
         for message in self._consumer.consume(_BATCH, timeout=_POLL_S):
             if message.error() is None:
                 records.append(_logged(message))
-            elif not message.error().retriable() and message.error().fatal():
-                raise UrbanBrainError(f"topic {self._topic} cannot be read: {message.error().str()}")
+            elif message.error().fatal() or message.error().code() in RIGHTS:
+                raise _unreadable(self._topic, message.error())
         return records
 
 
-def _consumer(deployment: Deployment) -> Consumer:
+def _unreadable(topic: str, error: Any) -> UrbanBrainError:
+    remedy = "Grant this user Read on it." if error.code() in RIGHTS else "Run: urban-brain topics check."
+    return UrbanBrainError(f"topic {topic} cannot be read: {error.str()}. {remedy}")
+
+
+def _consumer(deployment: Deployment, access: Access) -> Consumer:
     """librdkafka wants the name of a group; we never join it, and commit nothing."""
     group = f"{deployment.app_id}-reader"
-    return Consumer({**deployment.librdkafka(), "group.id": group, "enable.auto.commit": False, "log_level": 0})
+    return Consumer({**access.options, "group.id": group, "enable.auto.commit": False})
 
 
 def _logged(message: Any) -> Logged:
@@ -151,9 +150,11 @@ def _body(value: bytes | None) -> dict[str, Any] | None:
 
 def newest_times(deployment: Deployment, sources: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
     """Kafka timestamp of the newest record of each (topic, partition), ms; None: it has none."""
-    consumer = _consumer(deployment)
+    access = Access(deployment)
+    consumer = _consumer(deployment, access)
     found: dict[tuple[str, int], int | None] = dict.fromkeys(sources)
     try:
+        access.metadata(consumer)
         last = []
         for topic, partition in found:
             low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_S)
@@ -164,6 +165,8 @@ def newest_times(deployment: Deployment, sources: Iterable[tuple[str, int]]) -> 
         deadline = time.monotonic() + _TIMEOUT_S
         while wanted and time.monotonic() < deadline:
             for message in consumer.consume(_BATCH, timeout=_POLL_S):
+                if message.error() is not None and message.error().code() in RIGHTS:
+                    raise _unreadable(message.topic(), message.error())
                 if message.error() is None:
                     source = (message.topic(), message.partition())
                     found[source] = message.timestamp()[1]

@@ -34,6 +34,7 @@ from streams.snapshots import (
     Shelf,
     Snapshot,
     check_epochs,
+    check_topic,
     checksum,
     encode_key,
     encode_manifest,
@@ -84,6 +85,10 @@ class Commit(Protocol):
     async def __call__(self, offsets: Mapping[Any, tuple[int, str]]) -> None: ...
 
 
+class TopicIds(Protocol):
+    async def __call__(self, topics: Iterable[str]) -> dict[str, str]: ...
+
+
 class Hint(msgspec.Struct):
     """Metadata of a commit: the changelog offset from which the two newest snapshots are found."""
 
@@ -96,6 +101,7 @@ class Held:
 
     state: PartitionState
     due_at: float
+    topic_id: str = ""  # of the topic that the state was made from, as far as it is known
     shelf: list[tuple[int, str, int, int]] = field(default_factory=list)
     written: Boundary | None = None
     written_at: float = 0.0
@@ -131,6 +137,7 @@ class Keeper:
         self.recovering = True
         self.commit: Commit | None = None  # of the transport; set by the composition root, with `committed`
         self.committed: Callable[[Iterable[Any]], Awaitable[dict[Any, tuple[int, str] | None]]] | None = None
+        self.topic_ids: TopicIds | None = None  # of the transport, too
         self.dropped: Callable[[Iterable[Any]], None] = lambda tps: None
 
     # --- the transport's side -------------------------------------------------------------------------------------------
@@ -261,6 +268,7 @@ class Keeper:
             parts=[PartRef(len(part), checksum(part)) for part in parts],
             epochs=self._epochs,
             extra=extra,
+            topic_id=held.topic_id,
         )
         key = encode_key(Key(source, boundary.tick, self.writer, MANIFEST_PART))
         sent.append(await self._sink.send(Record(topic, tp.partition, key, encode_manifest(manifest))))
@@ -288,13 +296,16 @@ class Keeper:
 
     async def _load(self, tps: list[Any]) -> None:
         assert self.committed is not None
+        # First of all: should a topic be made anew while its state is loaded, the state keeps the old id, and the next load refuses.
+        ids = {} if self.topic_ids is None else await self.topic_ids({tp.topic for tp in tps})
         committed = await self.committed(tps)
         starts = await self._reader.starts((tp.topic, tp.partition) for tp in tps)
         shelves = await self._read({tp: _hint(committed.get(tp)) for tp in tps})
         again = [tp for tp in tps if shelves[tp].newest() is None and _hint(committed.get(tp)) > 0]
         shelves |= await self._read(dict.fromkeys(again, 0)) if again else {}
         for tp in tps:
-            self.held[tp] = self._revive(tp, shelves[tp], committed.get(tp), starts[tp.topic, tp.partition])
+            topic_id, log_start = ids.get(tp.topic, ""), starts[tp.topic, tp.partition]
+            self.held[tp] = self._revive(tp, shelves[tp], committed.get(tp), log_start, topic_id)
             await self._tidy_up(tp, shelves[tp])
 
     async def _read(self, hints: Mapping[Any, int]) -> dict[Any, Shelf]:
@@ -308,7 +319,7 @@ class Keeper:
                     shelves[tp].put(record.key, record.value, record.offset)
         return shelves
 
-    def _revive(self, tp: Any, shelf: Shelf, committed: tuple[int, str] | None, log_start: int) -> Held:
+    def _revive(self, tp: Any, shelf: Shelf, committed: tuple[int, str] | None, log_start: int, topic_id: str) -> Held:
         found = shelf.newest()
         stage = self._stages[tp.topic]
         if found is None:
@@ -318,8 +329,9 @@ class Keeper:
                     "snapshot to go with it. Restore that topic, or start anew with another application id (or delete the "
                     "consumer group) to compute everything again from the start of the log"
                 )
-            return Held(stage.fresh(tp.topic, tp.partition, log_start), 0.0, written_at=time.monotonic())
+            return Held(stage.fresh(tp.topic, tp.partition, log_start), 0.0, topic_id, written_at=time.monotonic())
         manifest, parts = found
+        check_topic(manifest, topic_id)
         check_epochs(manifest, self._epochs)
         if manifest.resume_offset < log_start:
             raise SnapshotError(
@@ -334,7 +346,7 @@ class Keeper:
         log.info(
             "%s: snapshot at tick %d by %s, going on at offset %d", tp, manifest.tick, manifest.writer, manifest.resume_offset
         )
-        return Held(state, 0.0, shelf.snapshots(), boundary, time.monotonic())
+        return Held(state, 0.0, topic_id or manifest.topic_id, shelf.snapshots(), boundary, time.monotonic())
 
     async def _tidy_up(self, tp: Any, shelf: Shelf) -> None:
         """Tombstones for all that is older than the newest snapshots, whoever left it there."""

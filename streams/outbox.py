@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from streams.errors import OutputError
+from streams.transport.closing import close_producer
+from streams.transport.errors import GRANT, NO_RIGHT
 from streams.transport.metadata import pace_metadata
 
 _PATIENCE_MS = 120_000
@@ -65,12 +67,15 @@ class Outbox:
             request_timeout_ms=_PATIENCE_MS,
         )
         pace_metadata(self._producer.client)
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except NO_RIGHT as error:  # a producer that may write to no topic at all gets no id
+            raise OutputError(f"this worker may not write: {error!r}. {GRANT}") from error
 
     async def stop(self) -> None:
         if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+            producer, self._producer = self._producer, None
+            await close_producer(producer)
 
     async def send(self, record: Record) -> asyncio.Future[Any]:
         """Hand a record to the producer; its result is asked for in `flush`. Raises OutputError after any failure."""
@@ -108,9 +113,10 @@ class Outbox:
 
     def _check(self) -> None:
         if self._failure is not None:
+            remedy = f". {GRANT}" if isinstance(self._failure, NO_RIGHT) else ""
             raise OutputError(
                 f"a record for {self._where} could not be written: {self._failure!r}. Nothing more is sent; "
-                "the worker ends and goes on from its last snapshot when it is started again"
+                f"the worker ends and goes on from its last snapshot when it is started again{remedy}"
             ) from self._failure
 
     async def flush(self) -> None:

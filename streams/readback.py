@@ -8,9 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from aiokafka.structs import TopicPartition
 
+from streams.errors import UrbanBrainError
+from streams.transport.closing import close_consumer
+from streams.transport.errors import GRANT, NO_RIGHT
 from streams.transport.metadata import pace_metadata
 
 log = logging.getLogger(__name__)
@@ -48,10 +51,16 @@ class KafkaReader:
         self._client = client
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
+        self._over = False
 
     async def stop(self) -> None:
+        """For good: whoever still reads gets an error."""
+        self._over = True
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await close_consumer(self._consumer)
             self._consumer = None
 
     async def starts(self, places: Iterable[Place]) -> dict[Place, int]:
@@ -67,8 +76,12 @@ class KafkaReader:
             try:
                 return await work()
             except KafkaError as error:
+                if self._over:
+                    raise
+                if isinstance(error, NO_RIGHT):
+                    raise UrbanBrainError(f"our own topics may not be read: {error!r}. {GRANT}") from error
                 log.warning("reading our own topics failed, again in %.0f s: %r", _RETRY_S, error)
-                await self.stop()
+                await self._disconnect()
                 await asyncio.sleep(_RETRY_S)
 
     async def _starts(self, places: Iterable[Place]) -> dict[Place, int]:
@@ -96,6 +109,8 @@ class KafkaReader:
             return got, {(tp.topic, tp.partition): max(end, starts[tp]) for tp, end in ends.items()}
 
     async def _started(self) -> AIOKafkaConsumer:
+        if self._over:
+            raise ConsumerStoppedError
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
                 **self._client,
@@ -104,6 +119,10 @@ class KafkaReader:
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
             )
             pace_metadata(consumer._client)
-            await consumer.start()
+            try:
+                await consumer.start()
+            except BaseException:
+                await close_consumer(consumer)
+                raise
             self._consumer = consumer
         return self._consumer

@@ -61,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[PartRef]
     epochs: list[tuple[int, str]]  # (from_tick, hash) of every configuration version that the writer knew
     extra: bytes = b""
+    topic_id: str = ""  # of the input topic, as Kafka tells it; "": it was not known to the writer
 
 
 class Key(msgspec.Struct, frozen=True, array_like=True):
@@ -261,6 +262,16 @@ def decode_manifest(value: bytes) -> Manifest | None:
 def tombstone_order(source: str, tick: int, writer: str, parts: int) -> list[bytes]:
     """Keys to delete, the manifest's first: what has a manifest is always whole."""
     return [encode_key(Key(source, tick, writer, part)) for part in (MANIFEST_PART, *range(parts))]
+
+
+def check_topic(manifest: Manifest, topic_id: str) -> None:
+    """Refuse a state that belongs to another log: of a topic of the same name that is gone. topic_id: "" if it is not known."""
+    if manifest.topic_id and topic_id and manifest.topic_id != topic_id:
+        raise SnapshotError(
+            f"the state of {manifest.source} belongs to the topic with the id {manifest.topic_id}, the topic that is there now has "
+            f"{topic_id}: the topic was made anew. Remedy: reset the state, which belongs to a log that is gone: start with another "
+            "application id (or delete the changelog topics and the consumer group) to compute everything from the new log"
+        )
 
 
 def check_epochs(manifest: Manifest, known: list[tuple[int, str]]) -> None:

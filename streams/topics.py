@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from streams.errors import UrbanBrainError
+from streams.reach import TIMEOUT_S, Access
 from streams.settings import Deployment, Settings
 
-TIMEOUT_S = 10.0
 PATIENCE_S = 2.0
 """For `check` by those that may be started right after the topics were made."""
 FOR_EVER = "-1"
@@ -36,10 +36,6 @@ COMPACTED = {
 }
 # Wrong ones of these change results or lose state; the others cost only space or time.
 _FATAL = ("cleanup.policy", "message.timestamp.type", "message.timestamp.after.max.ms")
-
-
-class BrokerAwayError(UrbanBrainError):
-    """No broker answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +78,7 @@ def wanted(settings: Settings) -> tuple[Topic, ...]:
     plan += [(names.operator_topic(name), "alerts", cities, kept) for name in settings.timeline.operators]
     plan.append((names.alerts_open, "alerts", cities, COMPACTED))
     plan.append((names.alerts_shadow, "alerts", cities, kept))
+    plan.append((names.density, "density", cities, COMPACTED))
     plan.append((names.quarantine, "quarantine", 1, kept))
     insync = {"min.insync.replicas": str(deployment.min_insync_replicas)}
     copies = deployment.replication_factor
@@ -105,7 +102,7 @@ def _input_config(deployment: Deployment) -> dict[str, str]:
 
 
 def check(settings: Settings, *, timeout_s: float = TIMEOUT_S, patience_s: float = 0.0) -> list[Difference]:
-    """Everything that is not as configured. Raises BrokerAwayError if no broker answers in time.
+    """Everything that is not as configured. Raises BrokerAwayError if no broker answers in time, RefusedByBrokersError if one refuses.
 
     patience_s: how long to look again for topics that are missing; brokers hear of new ones one after another.
     The embedded broker cannot be asked for settings; of its topics only existence and partitions are looked at.
@@ -143,7 +140,8 @@ def create(settings: Settings, *, alter: bool = False, timeout_s: float = TIMEOU
 
 def _missing(topic: Topic) -> Difference:
     rule = f"must exist with {topic.partitions} partitions"
-    return Difference(topic.name, rule, "no such topic", "Run: urban-brain topics create.", "missing", fatal=True)
+    remedy = "Run: urban-brain topics create. If it is there, grant this user Describe on it."
+    return Difference(topic.name, rule, "no such topic", remedy, "missing", fatal=True)
 
 
 def _shape(topic: Topic, partitions: int, copies: int) -> Iterator[Difference]:
@@ -175,27 +173,14 @@ class _Client:
     """Kafka's admin calls with bounded waits and our errors."""
 
     def __init__(self, deployment: Deployment, timeout_s: float) -> None:
-        self._brokers = ", ".join(deployment.brokers)
         self._timeout_s = timeout_s
-        self._trouble = ""
         self._embedded = False
-        # Its log would come to stderr line by line; what it says is kept for the one message instead.
-        self._admin = AdminClient({**deployment.librdkafka(), "log_level": 0, "error_cb": self._note})
-
-    def _note(self, error: Any) -> None:
-        self._trouble = str(error.str())
+        self._access = Access(deployment)
+        self._admin = AdminClient(self._access.options)
 
     def topics(self) -> dict[str, tuple[int, int]]:
-        """Name -> (partitions, copies) of all topics."""
-        try:
-            found = self._admin.list_topics(timeout=self._timeout_s)
-        except KafkaException as error:
-            self._admin.poll(0)
-            reason = self._trouble or str(error.args[0].str())
-            raise BrokerAwayError(
-                f"no broker answered within {self._timeout_s:g} s at {self._brokers}: {reason}. "
-                "Start Kafka, or set deployment.brokers or URBAN_BRAIN_BROKERS (and the SASL and TLS settings) to where it is."
-            ) from None
+        """Name -> (partitions, copies) of all topics that this user may see."""
+        found = self._access.metadata(self._admin, timeout_s=self._timeout_s)
         self._embedded = found.cluster_id.startswith(_EMBEDDED)
         return {
             name: (len(topic.partitions), min((len(p.replicas) for p in topic.partitions.values()), default=0))

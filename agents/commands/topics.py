@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from agents.commands.common import config_option, json_option, print_json
+from streams.reach import TIMEOUT_S
 from streams.settings import load
-from streams.topics import TIMEOUT_S, check, create, wanted
+from streams.topics import check, create, wanted
 
 
 @click.group(epilog="Example: urban-brain topics create --config examples/city.toml")

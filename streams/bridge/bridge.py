@@ -21,7 +21,10 @@ from streams.bridge.lanes import Lanes, Patience
 from streams.bridge.metrics import BridgeMetrics
 from streams.bridge.post import HttpPost, Post
 from streams.errors import ConfigurationError, UrbanBrainError
+from streams.reach import reach
 from streams.settings import BridgeSettings
+from streams.transport import keep_passwords_out_of_the_log
+from streams.transport.closing import close_consumer, close_producer
 from streams.transport.metadata import pace_metadata
 from streams.web import Readiness, WebServer
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 200
 _COMMIT_INTERVAL_S = 1.0
+_COMMIT_LIMIT_S = 2.0
+"""While no broker is there a commit waits for one without end, and who has to end would wait with it."""
 _MOST_AT_ONCE = 500
 STUCK_S = 300.0
 """A bridge that has waited for so long with one event says that it is not ready."""
@@ -37,18 +42,16 @@ STUCK_S = 300.0
 async def run(settings: BridgeSettings) -> int:
     """Run a bridge until SIGTERM or Ctrl-C (0). Raises UrbanBrainError for what it can not go on with."""
     webhook, metrics, stop = settings.webhook, BridgeMetrics(), asyncio.Event()
+    keep_passwords_out_of_the_log()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
+        await asyncio.to_thread(reach, settings.deployment)  # aiokafka would only say that it could not
         try:
             consumer = await _consumer(settings, stack)
             dead = await _dead_letters(settings, stack)
         except KafkaConnectionError as error:
-            brokers = ", ".join(settings.deployment.brokers)
-            remedy = (
-                "Start Kafka, or set deployment.brokers or URBAN_BRAIN_BROKERS (and the SASL and TLS settings) to where it is."
-            )
-            raise UrbanBrainError(f"no broker answered at {brokers}: {error}. {remedy}") from error
+            raise UrbanBrainError(f"the connection to the brokers is gone: {error}. Start the bridge again.") from error
         agent = f"urban-brain/{version('urban-brain')}"
         post = HttpPost(webhook.url, webhook.key(), timeout_s=webhook.timeout.total_seconds(), agent=agent)
         await stack.enter_async_context(post)
@@ -79,7 +82,7 @@ async def _consumer(settings: BridgeSettings, stack: AsyncExitStack) -> AIOKafka
         # the group waits for requests that are under way
         rebalance_timeout_ms=session_ms + int(settings.webhook.timeout.total_seconds() * 1000),
     )
-    stack.push_async_callback(consumer.stop)
+    stack.push_async_callback(close_consumer, consumer)
     pace_metadata(consumer._client)
     await consumer.start()
     there = await consumer.topics()
@@ -103,7 +106,7 @@ async def _dead_letters(settings: BridgeSettings, stack: AsyncExitStack) -> Dead
         return DeadLetterFile(Path(webhook.dead_letter_file))
     client = settings.deployment.aiokafka()
     producer = AIOKafkaProducer(**client, acks="all", enable_idempotence=True, max_request_size=4 << 20)
-    stack.push_async_callback(producer.stop)
+    stack.push_async_callback(close_producer, producer)
     pace_metadata(producer.client)
     await producer.start()
     return DeadLetterTopic(producer, str(webhook.dead_letter_topic))
@@ -200,9 +203,10 @@ class Bridge(ConsumerRebalanceListener):  # type: ignore[misc]
         if not changed:
             return
         try:
-            await self._consumer.commit({TopicPartition(*place): offset for place, offset in changed.items()})
+            async with asyncio.timeout(_COMMIT_LIMIT_S):
+                await self._consumer.commit({TopicPartition(*place): offset for place, offset in changed.items()})
             self._committed |= changed
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             log.warning("offsets could not be committed: %r", error)
 
     def _measure(self) -> None:

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException, Producer
 
 from streams.errors import OutputError
 from streams.feeds.records import FeedRecord
+from streams.reach import RIGHTS
 from streams.settings import Settings
 
 CLOCK_EVERY_MS = 60_000
@@ -125,7 +126,7 @@ class _Writer:
             return
         due = self._started + (record_ms - self.done.first_ms) / 1000 / speed
         while (wait := due - time.monotonic()) > 0:
-            self._producer.poll(min(wait, 1.0))
+            self._poll(min(wait, 1.0))
             self._check()
 
     def write(self, record: FeedRecord) -> None:
@@ -145,7 +146,7 @@ class _Writer:
                 self._producer.produce(topic, **fields)
                 return
             except BufferError:
-                self._producer.poll(_FULL_WAIT_S)
+                self._poll(_FULL_WAIT_S)
                 self._check()
             except KafkaException as error:
                 raise OutputError(f"a record for {topic} was refused: {error.args[0].str()}") from None
@@ -154,7 +155,7 @@ class _Writer:
         """Serve the producer's reports and the progress bar now and then, not for every record."""
         if self.done.records & 0x3F:
             return
-        self._producer.poll(0)
+        self._poll(0)
         self._check()
         now = time.monotonic()
         if now - self._told >= _PROGRESS_EVERY_S:
@@ -162,17 +163,34 @@ class _Writer:
             self.done.seconds = now - self._started
             progress(self.done)
 
+    def _poll(self, wait_s: float) -> None:
+        """Serve what has happened meanwhile; an error that ends an idempotent producer is raised by librdkafka right here."""
+        try:
+            self._producer.poll(wait_s)
+        except KafkaException as error:
+            self._fail("nothing can be written", error.args[0])
+
     def finish(self, limit_s: float) -> None:
         """Everything out and acknowledged."""
-        left = self._producer.flush(limit_s)
+        try:
+            left = self._producer.flush(limit_s)
+        except KafkaException as error:
+            left = 0
+            self._fail("nothing can be written", error.args[0])
         self.done.seconds = time.monotonic() - self._started
         if left and not self._failure:
             self._failure = f"{left} records were not acknowledged within {limit_s:g} s"
         self._check()
 
     def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None and not self._failure:
-            self._failure = f"a record for {message.topic()} was not written: {error.str()}"
+        if error is not None:
+            self._fail(f"a record for {message.topic()} was not written", error)
+
+    def _fail(self, what: str, error: Any) -> None:
+        """The first failure is the one that is told."""
+        if not self._failure:
+            remedy = " (grant this user Write on the feeds)" if error.code() in RIGHTS else ""
+            self._failure = f"{what}: {error.str()}{remedy}"
 
     def _check(self) -> None:
         if self._failure:

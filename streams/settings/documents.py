@@ -23,8 +23,8 @@ from streams.settings.boundary import Boundary
 from streams.settings.errors import translate
 from streams.settings.problems import Problem, RefusedError
 from streams.settings.scalars import DurationMs, Identifier, Ratio, Text
+from streams.settings.terms import Terms
 
-_RULE = values.Rule("", "", "")
 _LONGEST_PREPARATION_MS = 86_400_000
 _HOW = 'Write {"policies": […]} or {"geographies": […]}, as MDS 2.0 has them.'
 
@@ -45,33 +45,16 @@ Refs = Annotated[tuple[str, ...], BeforeValidator(mds.unique)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
-class RuleWords(Extension):
+class RuleWords(Terms):
     """`urban_brain` on a rule."""
 
     area: Literal["cell", "zone", "each_zone"] | None = Field(None, description="cell, zone or each_zone.")
-    resolution: int = Field(_RULE.resolution, ge=5, le=12, description="H3 resolution of the cells, 5 to 12.")
     per_hectare: Annotated[str, BeforeValidator(mds.per_hectare)] | None = Field(None, description="Most bikes per hectare.")
     capacity: Annotated[Fraction, BeforeValidator(mds.multiple)] | None = Field(None, description="Most bikes per place.")
     share_of_fleet: Ratio | None = Field(None, description="A share like 0.05.")
     scope: Literal["each_operator", "all_operators"] = Field("each_operator", description="each_operator or all_operators.")
-    clear_ratio: Ratio = Field(_RULE.clear_ratio, description="A share like 0.8.")
-    target_ratio: Ratio = Field(_RULE.target_ratio, description="A share like 0.6.")
-    for_: DurationMs = Field(_RULE.for_ms, alias="for", description='A duration like "60s".')
-    keep_firing_for: DurationMs = Field(_RULE.keep_firing_for_ms, description='A duration like "5m".')
-    cooldown: DurationMs = Field(_RULE.cooldown_ms, description='A duration like "10m".')
-    update_interval: DurationMs = Field(_RULE.update_interval_ms, description='A duration like "60s".')
-    respond_within: DurationMs = Field(_RULE.respond_within_ms, description='A duration like "15m".')
-    resolve_within: DurationMs = Field(_RULE.resolve_within_ms, description='A duration like "1h".')
     prepare: Annotated[DurationMs, Field(le=_LONGEST_PREPARATION_MS)] = Field(0, description='A duration up to "24h".')
-    bikes_cap: int = Field(_RULE.bikes_cap, ge=0, le=1000, description="Most bikes that an alert lists, 0 to 1000.")
     mode: Literal["active", "shadow"] = Field("active", description="active or shadow.")
-
-    @model_validator(mode="after")
-    def _target_clears(self) -> Self:
-        if self.target_ratio > self.clear_ratio:
-            rule = "must have target_ratio at most clear_ratio"
-            raise RefusedError(rule, "Lower target_ratio: work that reaches the target would otherwise not clear the alert.")
-        return self
 
 
 class RuleDocument(Document):
@@ -161,16 +144,7 @@ class RuleDocument(Document):
             name=self.name,
             per_hectare=None if words.per_hectare is None else Fraction(Decimal(words.per_hectare)),
             per_hectare_text=words.per_hectare,
-            resolution=words.resolution,
-            clear_ratio=words.clear_ratio,
-            target_ratio=words.target_ratio,
-            for_ms=words.for_,
-            keep_firing_for_ms=words.keep_firing_for,
-            cooldown_ms=words.cooldown,
-            update_interval_ms=words.update_interval,
-            respond_within_ms=words.respond_within,
-            resolve_within_ms=words.resolve_within,
-            bikes_cap=words.bikes_cap,
+            **words.values(),
             area=self.area,
             geographies=self.geographies,
             states=self.states,

@@ -91,6 +91,7 @@ def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], librar
         geographies=library.geographies(now["geographies"], policies),
         offsets=offsets_of(now["time_zone"]) if windows else (),
         planning=now["planning"].value(),
+        density_interval_ms=now["density_interval"],
     )
 
 

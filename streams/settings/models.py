@@ -20,14 +20,13 @@ from streams.settings.scalars import (
     MillimetresPerSecond,
     Name,
     PositiveDurationMs,
-    Ratio,
     Text,
     TimeZone,
     positive,
 )
+from streams.settings.terms import Terms
 
 _BIKE = params.BikeParams()
-_RULE = params.Rule("", "", "", Fraction(0), "")
 _PLANNING = params.Planning()
 
 
@@ -80,7 +79,10 @@ class FeedTable(Table):
     operator: Name | None = Field(None, description="The operator whose feed this is.")
     gateway: bool = Field(False, description="true: a trusted gateway writes it, and the payload names the operator.")
     coordinates: Literal["wgs84", "gcj02", "bd09"] = Field("wgs84", description="wgs84, gcj02 or bd09.")
-    format: Literal["json"] = Field("json", description='"json": a ping per record.')
+    format: Literal["json", "mds", "arrow"] = Field(
+        "json",
+        description='"json": pings; "mds": MDS 2.0 telemetry; one a record, an array or one a line. "arrow": Arrow IPC streams.',
+    )
     partitions: int = Field(ge=1, le=1024, description="Number of partitions of the topic, 1 to 1024.")
 
     @model_validator(mode="after")
@@ -128,31 +130,16 @@ class NetworkTable(Table):
     )
 
 
-class RuleTable(Table):
+class RuleTable(Terms):
     id: Identifier = Field(description="Id of the rule, part of the ids of its alerts.")
     policy: Identifier | None = Field(None, description="Id of the policy that it belongs to; left out: the city's name.")
     name: Text = Field(description="What people read in the alert.")
     per_hectare: Annotated[str, BeforeValidator(_per_hectare)] = Field(
         description="Most bikes of each operator per hectare of a cell."
     )
-    resolution: int = Field(_RULE.resolution, ge=5, le=12, description="H3 resolution of the cells, 5 to 12.")
-    clear_ratio: Ratio = Field(_RULE.clear_ratio, description="A share like 0.8.")
-    target_ratio: Ratio = Field(_RULE.target_ratio, description="A share like 0.6.")
-    for_: DurationMs = Field(_RULE.for_ms, alias="for", description='A duration like "60s".')
-    keep_firing_for: DurationMs = Field(_RULE.keep_firing_for_ms, description='A duration like "5m".')
-    cooldown: DurationMs = Field(_RULE.cooldown_ms, description='A duration like "10m".')
-    update_interval: DurationMs = Field(_RULE.update_interval_ms, description='A duration like "60s".')
-    respond_within: DurationMs = Field(_RULE.respond_within_ms, description='A duration like "15m".')
-    resolve_within: DurationMs = Field(_RULE.resolve_within_ms, description='A duration like "1h".')
-    bikes_cap: int = Field(_RULE.bikes_cap, ge=0, le=1000, description="Most bikes that an alert lists, 0 to 1000.")
 
     @model_validator(mode="after")
-    def _target_clears(self) -> Self:
-        if self.target_ratio > self.clear_ratio:
-            raise RefusedError(
-                "must have target_ratio at most clear_ratio",
-                "Lower target_ratio: work that reaches the target would otherwise not clear the alert.",
-            )
+    def _not_ours(self) -> Self:
         if self.policy == "built-in":
             raise RefusedError('must not use the policy "built-in"', "Rename it: that one is ours.")
         return self
@@ -165,16 +152,7 @@ class RuleTable(Table):
             name=self.name,
             per_hectare=Fraction(Decimal(self.per_hectare)),
             per_hectare_text=self.per_hectare,
-            resolution=self.resolution,
-            clear_ratio=self.clear_ratio,
-            target_ratio=self.target_ratio,
-            for_ms=self.for_,
-            keep_firing_for_ms=self.keep_firing_for,
-            cooldown_ms=self.cooldown,
-            update_interval_ms=self.update_interval,
-            respond_within_ms=self.respond_within,
-            resolve_within_ms=self.resolve_within,
-            bikes_cap=self.bikes_cap,
+            **self.values(),
         )
 
 
@@ -203,6 +181,7 @@ class CityVersion(Table):
     planning: PlanningTable | None = Field(None, description="[city.versions.planning], all of it.")
     policies: Paths | None = Field(None, description="JSON files of MDS policies, all of them.")
     geographies: Paths | None = Field(None, description="JSON files of MDS geographies, all of them.")
+    density_interval: DurationMs | None = Field(None, description="See [city].")
 
 
 class CityTable(Table):
@@ -218,6 +197,9 @@ class CityTable(Table):
     )
     policies: Paths = Field((), description='JSON files of MDS policies, like ["policies.json"].')
     geographies: Paths = Field((), description='JSON files of MDS geographies, like ["geographies.json"].')
+    density_interval: DurationMs = Field(
+        params.DENSITY_INTERVAL_MS, description='How often the counts of cells are told, like "60s"; "0s": never.'
+    )
     versions: Annotated[tuple[CityVersion, ...], BeforeValidator(_tuple)] = Field(
         (), description="[[city.versions]] in order of time."
     )

@@ -13,12 +13,15 @@ from streams.transport.app import (
     committed,
     fail,
     give_back_freed_memory,
+    keep_passwords_out_of_the_log,
     log_bounds,
     log_end,
     pause,
     resume,
     run_worker,
+    topic_ids,
 )
+from streams.transport.closing import close_consumer, close_producer
 from streams.transport.consumer import Owner
 from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
 from streams.transport.metadata import pace_metadata
@@ -37,14 +40,18 @@ __all__ = [
     "RunSchema",
     "TransportError",
     "build_app",
+    "close_consumer",
+    "close_producer",
     "commit",
     "committed",
     "fail",
     "give_back_freed_memory",
+    "keep_passwords_out_of_the_log",
     "log_bounds",
     "log_end",
     "pace_metadata",
     "pause",
     "resume",
     "run_worker",
+    "topic_ids",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import logging
@@ -161,6 +162,11 @@ async def committed(app: App, tps: Iterable[TP]) -> dict[TP, tuple[int, str] | N
     return await app.consumer.thread.run(app.consumer.thread.committed(list(tps)))
 
 
+async def topic_ids(app: App, topics: Iterable[str]) -> dict[str, str]:
+    """Topic -> its id, which another topic of the same name does not have; nothing where brokers know none."""
+    return await app.consumer.thread.run(app.consumer.thread.topic_ids(topics))
+
+
 async def log_bounds(app: App, tps: Iterable[TP]) -> dict[TP, tuple[int, int]]:
     """The first offset of each log and the one behind its last, asked from the broker."""
     return await app.consumer.thread.run(app.consumer.thread.bounds(list(tps)))
@@ -198,6 +204,17 @@ class _Worker(faust.Worker):  # type: ignore[misc]
         self.watchdog.daemon = True
         self.watchdog.start()
 
+    def _gather_all(self) -> None:
+        """Stock sleeps for a second, in case that what nobody has told to end does end, and only then tells it."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+
+    async def _sentinel_task(self) -> None:
+        """Stock sleeps for another one."""
+
     def _leave(self, waited_s: float) -> None:
         logging.getLogger(__name__).critical("not stopped in order within %.0f s: leaving", waited_s)
         logging.shutdown()
@@ -210,6 +227,7 @@ def run_worker(app: App, loglevel: str = "info", *, services: Iterable[Any] = ()
     `services` (of mode) start before the app and stop after it, so after the last release.
     """
     _keep_freed_memory()
+    keep_passwords_out_of_the_log()
     app.finalize()
     worker = _Worker(app, *services, loglevel=loglevel, quiet=True, redirect_stdouts=False)
     worker.spinner = None  # it plays with the cursor of a terminal that belongs to the logs
@@ -221,6 +239,11 @@ def run_worker(app: App, loglevel: str = "info", *, services: Iterable[Any] = ()
     if worker.watchdog is not None:
         worker.watchdog.cancel()
     return 0 if app.failure is None and status in (0, None) else EXIT_CRASHED
+
+
+def keep_passwords_out_of_the_log() -> None:
+    """At the level debug aiokafka logs every request, also the one that logs in: with PLAIN it is the password in clear."""
+    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
 
 
 def give_back_freed_memory() -> None:

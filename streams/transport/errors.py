@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from aiokafka.errors import ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from faust.types import TP
 
 from streams.errors import UrbanBrainError
+
+NO_RIGHT = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
+"""What Kafka says to a user that may not do something. Asking again does not help."""
+GRANT = "Remedy: grant the workers' user what it needs (docs/operations.md, Security)."
 
 
 class TransportError(UrbanBrainError, RuntimeError):

@@ -22,9 +22,11 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.transport.errors import Fenced, NotHeld, OffsetOutOfLog, TransportError
+from streams.transport.closing import close_consumer
+from streams.transport.errors import GRANT, NO_RIGHT, Fenced, NotHeld, OffsetOutOfLog, TransportError
 from streams.transport.metadata import pace_metadata
 from streams.transport.runs import RunReading, install
+from streams.transport.topic_ids import ask_topic_ids
 
 T = TypeVar("T")
 
@@ -94,7 +96,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 await consumer.start()
                 await self._check_topics(consumer)
             except KafkaError as error:
-                await consumer.stop()
+                await close_consumer(consumer)
                 self.log.warning(
                     "Kafka at %s can not be used yet (%r); is it up, and are address and credentials right? "
                     "Next attempt in %.1f s",
@@ -103,7 +105,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 await self.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_MOST_S)
             except TransportError as error:
-                await consumer.stop()
+                await close_consumer(consumer)
                 self.app.failure = error
                 raise  # the one way to end a start that the main thread waits for
             else:
@@ -111,6 +113,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._watch(consumer)
                 self._consumer = consumer
                 return
+
+    async def on_thread_stop(self) -> None:
+        """As stock, but in bounded time, and without an exception that would leave the main thread waiting for this one."""
+        if self._method_queue is not None:
+            await self._method_queue.stop()
+        if self._consumer is not None:
+            await close_consumer(self._consumer)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         settings = self.app.settings
@@ -172,10 +181,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         stock = coordinator._push_error_to_user
 
         def refused(error: BaseException) -> Awaitable[Any]:
-            group, code = self.app.settings.app_id, repr(error)
-            self.fail(
-                TransportError(f"the group {group!r} refuses this worker: {code}. Its other members, or the ACLs, say why.")
-            )
+            remedy = GRANT if isinstance(error, NO_RIGHT) else "Its other members say why."
+            self.fail(TransportError(f"the group {self.app.settings.app_id!r} refuses this worker: {error!r}. {remedy}"))
             waiting: Awaitable[Any] = stock(error)
             return waiting
 
@@ -190,6 +197,16 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def fail(self, error: BaseException) -> None:
         self.next_epoch()
         self.parent_loop.call_soon_threadsafe(self.consumer.fail_soon, error)
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Topic -> id, where brokers tell one. Waits for brokers that are away."""
+        wanted = list(topics)
+        while True:
+            try:
+                return await ask_topic_ids(self.consumer_of_kafka._client, wanted)
+            except KafkaError as error:
+                self.log.warning("the ids of topics could not be asked for, again in %.1f s: %r", RETRY_FIRST_S, error)
+                await asyncio.sleep(RETRY_FIRST_S)
 
     # -- handing out
 
@@ -210,6 +227,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                     return None, {}
                 if isinstance(error, OffsetOutOfRangeError):
                     raise await self._out_of_log(error) from error
+                if isinstance(error, NO_RIGHT):
+                    raise TransportError(f"this worker may not read: {error!r}. {GRANT}") from error
                 raise
         self._handed.update({TP(place.topic, place.partition): runs[-1].next_offset for place, runs in taken.items()})
         return self.gate, taken

@@ -29,6 +29,7 @@ class WorldFeed:
     topic: str
     operator: str | None
     coordinates: str
+    format: str = "json"
 
 
 @dataclass(frozen=True, repr=False)
@@ -94,6 +95,7 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     ruler = Ruler(random.Random(f"policies of {seed}"), anchor, OPERATORS, start, tick_ms, ticks)
     timeline = _with_policies(timeline, ruler)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
+    timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
@@ -257,6 +259,19 @@ def _roomy(city: City, more: int) -> City:
 def _planning(r: random.Random, tick_ms: int) -> Planning:
     interval_ms = r.choice((1, 2, 3, 12, 12)) * tick_ms + r.choice((0, 0, 1, -tick_ms // 3))
     return Planning(max_haul_m=r.choice((400, 3_000, 3_000, 50_000)), interval_ms=interval_ms)
+
+
+def _with_densities(r: random.Random, timeline: Timeline) -> Timeline:
+    """The same versions; intervals that fit the tick and others, some cities tell nothing for a version."""
+    tick_ms = timeline.tick_ms
+    epochs, known = [], dict[str, int]()
+    for epoch in timeline.epochs:
+        for city in epoch.cities:
+            if city.name not in known or r.random() < 0.5:
+                known[city.name] = r.choice((0, 1, 3, 3, 12, 12, 60)) * tick_ms + r.choice((0, 0, tick_ms // 3))
+        cities = tuple(replace(city, density_interval_ms=known[city.name]) for city in epoch.cities)
+        epochs.append(replace(epoch, cities=cities))
+    return Timeline(timeline.tick_ms, tuple(epochs))
 
 
 def _next_version(ruler: Ruler, city: City, before: City | None) -> City:

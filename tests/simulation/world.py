@@ -29,7 +29,7 @@ from streams.pings_stage import PingsStage
 from streams.readback import LogRecord, Place
 
 FACTS, ALERTS, OPEN, PROGRESS, QUARANTINE = "city.facts", "alerts", "alerts.open", "city.progress", "quarantine"
-SHADOW = "alerts.shadow"
+SHADOW, DENSITY = "alerts.shadow", "cell.density"
 
 
 class Killed(BaseException):
@@ -51,11 +51,14 @@ class Stored:
 
 @dataclass
 class Kafka:
-    """Logs by place, what was committed by (place), and where logs start."""
+    """Logs by place, what was committed by (place), and where logs start. made: how often a topic was made; brokers that
+    know no ids tell none (`tells_ids`)."""
 
     logs: dict[Place, list[Stored]] = field(default_factory=dict)
     committed: dict[TP, tuple[int, str]] = field(default_factory=dict)
     log_starts: dict[Place, int] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    tells_ids: bool = True
 
     def log(self, topic: str, partition: int = 0) -> list[Stored]:
         return self.logs.setdefault((topic, partition), [])
@@ -75,6 +78,9 @@ class Kafka:
             else:
                 newest[stored.key] = stored.value
         return newest
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        return {topic: f"{topic} no. {self.made.get(topic, 1)}" for topic in topics} if self.tells_ids else {}
 
     async def starts(self, places: Iterable[Place]) -> dict[Place, int]:
         return {place: self.log_starts.get(place, 0) for place in places}
@@ -175,7 +181,7 @@ class SimWorker:
         )  # fmt: skip
         self.city = CityStage(
             timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, SHADOW, lambda operator: f"alerts.{operator}"),
-            progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
+            density_topic=DENSITY, progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
         )  # fmt: skip
         self.keeper = Keeper(
             stages={**{feed.topic: self.pings for feed in feeds}, FACTS: self.city},
@@ -188,6 +194,7 @@ class SimWorker:
         )
         self.keeper.commit = self._commit
         self.keeper.committed = self._committed
+        self.keeper.topic_ids = kafka.topic_ids
         self.zombie = False
 
     async def _commit(self, offsets: Mapping[TP, tuple[int, str]]) -> None:

@@ -14,8 +14,9 @@ from streams.embedded import EmbeddedBroker
 from streams.errors import OutputError, UrbanBrainError
 from streams.feeds.producing import CLOCK_TOPIC, Produced, produce, with_clocks
 from streams.feeds.records import FeedRecord
+from streams.reach import BrokerAwayError
 from streams.settings import Settings, loads
-from streams.topics import BrokerAwayError, check
+from streams.topics import check
 
 if TYPE_CHECKING:
     from tests.kafka_fixtures import Kafka

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.kafka_local import KafkaCluster
 from tests.system.census import OPTIONS, Census, assert_nothing_is_lost
-from tests.system.harness import System, make_system
+from tests.system.harness import System, Worker, make_system
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.usefixtures("kafka")]  # which skips where there is none
 
@@ -73,6 +75,45 @@ def test_a_broker_that_is_away_at_the_start_and_later_is_waited_for(
         cluster.restart()
         census.wait(6_000)
     assert_nothing_is_lost(system, census)
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_ends_in_seconds_also_while_the_broker_is_silent_or_away_and_commits_nothing_that_it_did_not_flush(
+    cluster_of: Callable[[int], KafkaCluster], system_on: Callable[..., System]
+) -> None:
+    """Kubernetes kills after 30 s, and a client that waits for its broker would have waited for two minutes."""
+    cluster = cluster_of(1)
+    system = system_on(cluster, **OPTIONS)
+    half_session_s = system.settings.deployment.session_timeout.total_seconds() / 2
+    broker = cluster.alive(1)
+    assert broker is not None
+    with Census(system, per_second=800) as census:
+        worker = system.worker()
+        system.wait_ready(worker)
+        census.wait(1600)
+        os.kill(broker, signal.SIGSTOP)  # connections stay, nobody answers
+        assert seconds_to_end(worker) < half_session_s + 5
+        os.kill(broker, signal.SIGCONT)
+        worker = system.worker()
+        system.wait_ready(worker)
+        census.wait(1600)
+        cluster.stop()
+        assert seconds_to_end(worker) < half_session_s + 5
+        assert "not stopped in order" not in system.tails()
+        cluster.start()
+        worker = system.worker()
+        system.wait_ready(worker)
+        census.wait(1600)
+    assert_nothing_is_lost(system, census)
+
+
+def seconds_to_end(worker: Worker) -> float:
+    """From SIGTERM on; what it has to write can not be written."""
+    logged = worker.text().count("not released within")
+    began = time.monotonic()
+    worker.stop()
+    assert worker.text().count("not released within") == logged + 1, "there was nothing to write: this proves nothing"
+    return time.monotonic() - began
 
 
 def coordinator_of(cluster: KafkaCluster, group: str) -> int:

@@ -23,6 +23,8 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.api import Request
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.structs import TopicPartition
 from faust.app.base import App as StockApp
@@ -34,7 +36,9 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.services import Service
 from mode.supervisors import CrashingSupervisor
+from mode.threads import QueueServiceThread, ServiceThread
 from mode.utils.queues import ThrowableQueue
+from mode.worker import Worker as ModeWorker
 
 from streams.transport import RunSchema, build_app
 from streams.transport.consumer import Consumer, InHand, NoProducer, Transport
@@ -42,7 +46,14 @@ from streams.transport.thread import ConsumerThread, RebalanceListener
 
 ROOT = Path(__file__).parents[2]
 OURS = ROOT / "streams/transport"
-INSIDES = ("faust.transport", "faust.tables", "aiokafka.consumer", "aiokafka.record", "aiokafka.coordinator")
+INSIDES = (
+    "faust.transport",
+    "faust.tables",
+    "aiokafka.consumer",
+    "aiokafka.record",
+    "aiokafka.coordinator",
+    "aiokafka.protocol",
+)
 
 
 def source(thing: Any) -> str:
@@ -190,6 +201,31 @@ def test_the_assignor_keeps_its_memory_on_its_class() -> None:
     assert StickyPartitionAssignor.name == "sticky", "members with another name could not join the group"
 
 
+# -- closing: why it goes through `closing.py`
+
+
+def test_a_consumer_whose_fetch_has_just_failed_raises_in_the_middle_of_its_close() -> None:
+    """And so would the thread, before it says that it has ended: the main thread would wait for a minute."""
+    in_order(source(fetcher.Fetcher.close), "for x in self._pending_tasks:", "x.cancel()", "await x")
+    in_order(
+        source(fetcher.Fetcher._proc_fetch_request), "except Errors.KafkaError", "await asyncio.sleep(", "except asyncio.Canc"
+    )
+    in_order(source(ServiceThread._shutdown_thread), "await self.on_thread_stop()", "self.set_shutdown()")
+    in_order(source(driver.AIOKafkaConsumerThread.on_thread_stop), "super().on_thread_stop()", "await self._consumer.stop()")
+    assert "if self._method_queue is not None: await self._method_queue.stop()" in source(QueueServiceThread.on_thread_stop)
+
+
+def test_a_producer_waits_for_all_acknowledgements_before_it_closes_what_else_it_has() -> None:
+    text = source(aiokafka.AIOKafkaProducer.stop)
+    in_order(text, "self._closed = True", "self._message_accumulator.close()", "self._sender.close()", "self.client.close()")
+
+
+def test_at_its_end_a_worker_of_mode_sleeps_where_ours_does_not() -> None:
+    in_order(source(ModeWorker._gather_all), "range(10)", "asyncio.sleep(0.1)", "task.cancel()")
+    assert "asyncio.sleep(1.0)" in source(ModeWorker._sentinel_task)
+    in_order(source(ModeWorker._shutdown_loop), "self._gather_all()", "self._sentinel_task()", "self.loop.close()")
+
+
 # -- Faust: the consumer
 
 
@@ -269,6 +305,12 @@ def test_metadata_is_asked_for_again_at_once_and_by_the_method_that_is_paced() -
         "asyncio.wait(",
     )
     assert "sleep" not in source(AIOKafkaClient._md_synchronizer) + source(Sender._sender_routine)
+
+
+def test_a_request_of_a_version_that_the_broker_lacks_is_refused_as_not_implemented() -> None:
+    """And aiokafka has no metadata request that tells the ids of topics: when it has, ours can go."""
+    in_order(source(Request.prepare), "min_version <= req_class.API_VERSION <= max_version", "raise NotImplementedError(")
+    assert max(struct.API_VERSION for struct in MetadataRequest._CLASSES) < 10
 
 
 def test_recovery_seeks_before_it_lets_the_flow_go_on() -> None:
