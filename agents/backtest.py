@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from zlib import crc32
 
 import numpy as np
 
 from geo.city import CityState, Event
+from geo.density import Telling
 from geo.merge import Merger, Waiting
 from geo.params import Timeline
 from geo.source import Source
@@ -23,8 +24,18 @@ CHUNK_RECORDS = 50_000
 class Backtest:
     """A whole deployment in one object: every source, the merger, every city."""
 
-    def __init__(self, timeline: Timeline, feeds: Iterable[Feed], partitions: int = 1) -> None:
-        """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time."""
+    def __init__(
+        self,
+        timeline: Timeline,
+        feeds: Iterable[Feed],
+        partitions: int = 1,
+        *,
+        density: Callable[[Telling], None] = lambda told: None,
+    ) -> None:
+        """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time.
+
+        density: is handed what is told of the cells, in order of time; of one moment the cities by name.
+        """
         feeds = sorted(feeds, key=lambda feed: feed.topic)
         self._partitions = partitions
         self._tick_ms = timeline.tick_ms
@@ -33,6 +44,7 @@ class Backtest:
         self._decoders = [PingDecoder(feed, timeline) for feed in feeds for _ in range(partitions)]
         self._offsets = [0] * len(self._sources)
         self._merger = Merger(len(self._sources))
+        self._density = density
         self.cities = {name: CityState(name, timeline) for name in timeline.cities}
 
     def run(self, records: Iterable[FeedRecord]) -> Iterator[Event]:
@@ -60,7 +72,7 @@ class Backtest:
         offsets = np.arange(self._offsets[index], self._offsets[index] + len(values), dtype=np.int64)
         self._offsets[index] += len(values)
         source = self._sources[index]
-        records, _ = self._decoders[index].decode(Batch.of(values, record_ms, offsets))
+        records, _, _ = self._decoders[index].decode(Batch.of(values, record_ms, offsets))
         for frame in source.add(records).frames:
             self._merger.offer(index, frame.tick, Waiting(frame.previous, frame.sections, int(offsets[0]), b""))
         self._merger.complete(index, source.through, source.last_tick)
@@ -71,12 +83,22 @@ class Backtest:
             return []
         ticks = self._merger.take(ready)
         events: list[Event] = []
+        tellings: list[Telling] = []
         for name, city in self.cities.items():
             events += city.advance(ready, [(tick, [(i, s[name]) for i, s in told if name in s]) for tick, told in ticks])
+            tellings += city.density.take()
+        for telling in sorted(tellings, key=lambda told: told.at_ms):
+            self._density(telling)
         return sorted(events, key=lambda event: event.tick)
 
 
-def backtest(settings: Settings, records: Iterable[FeedRecord], *, partitions: int = 1) -> Iterator[Event]:
-    """The events that the live system would send for these records under this configuration."""
-    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds]
-    yield from Backtest(settings.timeline, feeds, partitions).run(records)
+def backtest(
+    settings: Settings,
+    records: Iterable[FeedRecord],
+    *,
+    partitions: int = 1,
+    density: Callable[[Telling], None] = lambda told: None,
+) -> Iterator[Event]:
+    """The events that the live system would send for these records under this configuration. density: as in `Backtest`."""
+    feeds = [Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds]
+    yield from Backtest(settings.timeline, feeds, partitions, density=density).run(records)

@@ -29,6 +29,7 @@ from streams.outbox import Outbox
 from streams.pacing import slowest_city_ms, sources_ahead
 from streams.pings import Feed
 from streams.pings_stage import PingsStage
+from streams.preparing import prepare
 from streams.reach import BrokerAwayError
 from streams.readback import KafkaReader
 from streams.settings import Settings
@@ -51,6 +52,7 @@ def run(settings: Settings) -> int:
     # The port first: brokers may be waited for without end, and this would only be told behind that.
     refuse_taken_port(settings.deployment.http_host, settings.deployment.http_port)
     refuse_wrong_topics(wait_for_topics(settings))
+    prepare(settings.timeline)
     # Decoding makes many small objects that live for a batch: the default thresholds look at all of them again and again.
     gc.set_threshold(200_000, 50, 100)
     worker = Worker(settings)
@@ -90,7 +92,7 @@ class Worker:
         self.reader = KafkaReader(client)
         self.pings = PingsStage(
             timeline=timeline,
-            feeds=[Feed(f.topic, f.operator, f.coordinates, f.format) for f in settings.feeds],
+            feeds=[Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds],
             sources=settings.sources,
             facts_topic=names.facts,
             quarantine_topic=names.quarantine,
@@ -102,6 +104,7 @@ class Worker:
             timeline=timeline,
             sources=settings.sources,
             topics=AlertTopics(names.alerts, names.alerts_open, names.alerts_shadow, names.operator_topic),
+            density_topic=names.density,
             progress_topic=names.progress,
             sink=self.outbox,
             metrics=self.metrics,
@@ -137,6 +140,11 @@ class Worker:
         city.register(self.app, topic=names.facts, keeper=self.keeper, stage=self.city)
         self.web = WebServer(self.metrics, self.readiness, version=version("urban-brain"))
         self.companions = Companions(self)
+
+    async def mend(self, partition: int) -> None:
+        """What `CityStage.mend` does, while nothing is taken into the state; only to read back needs no such care."""
+        await self.city.read_back(partition)
+        await self.keeper.work(TP(self.settings.topics.facts, partition), lambda _: self.city.put_right(partition))
 
     def _dropped(self, tps: Iterable[TP]) -> None:
         for tp in tps:
@@ -186,7 +194,7 @@ class Companions(Service):  # type: ignore[misc]
             await self.sleep(_MEND_INTERVAL_S)
             for partition in list(self.worker.city.states):
                 if not self.worker.keeper.recovering:
-                    await self.worker.city.mend(partition)
+                    await self.worker.mend(partition)
 
     async def _trim(self) -> None:
         while not self.should_stop:

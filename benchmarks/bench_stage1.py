@@ -97,7 +97,7 @@ class Partition:
         offsets = np.arange(self.offset, self.offset + len(values))
         self.offset += len(values)
         t0 = time.process_time()
-        records, bad = self.decoder.decode(Batch.of(values, ms, offsets))
+        records, bad, _ = self.decoder.decode(Batch.of(values, ms, offsets))
         t1 = time.process_time()
         step = self.source.add(records)
         t2 = time.process_time()
@@ -111,7 +111,7 @@ class Partition:
     def end(self, ms: int, cost: Cost) -> None:
         """A clock record: the tick of the last ping is closed."""
         values: list[bytes | None] = [None]
-        records, _ = self.decoder.decode(Batch.of(values, np.array([ms]), np.array([self.offset])))
+        records, _, _ = self.decoder.decode(Batch.of(values, np.array([ms]), np.array([self.offset])))
         self.offset += 1
         t0 = time.process_time()
         step = self.source.add(records)

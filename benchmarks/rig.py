@@ -321,6 +321,9 @@ name = "{city}"
 time_zone = "Asia/Shanghai"
 boundary = {{ south = {south:.2f}, west = {west:.2f}, north = {north:.2f}, east = {east:.2f} }}
 
+[city.planning]
+enabled = false   # the answer is counted without a plan
+
 [[city.rules]]
 id = "crowded-cell"
 name = "Too many parked bikes in one place"

@@ -144,6 +144,16 @@ class Bike(NamedTuple):
     vehicle: str | None
 
 
+class Haul(NamedTuple):
+    """A move as an alert prints it: so many bikes to a point (1e-7 degrees) in a cell; to = 0: to the depot, which is no place."""
+
+    distance_m: int
+    to: int
+    lat: int
+    lng: int
+    bikes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What an event on too many bikes, or too few, found at its tick. respond_by, resolve_by: ms."""
@@ -154,6 +164,7 @@ class Finding:
     excess: int
     count_all_operators: int
     bikes: Sequence[Bike]
+    hauls: Sequence[Haul]
     links: dict[str, str]
     cleared_by: str | None
     respond_by: int
@@ -208,6 +219,7 @@ def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, *, time
         "count": found.count,
         "excess": found.excess,
         "bikes": _bikes(found.bikes),
+        "moves": [_move(haul) for haul in found.hauls],
         "respond_by": rfc3339(found.respond_by),
         "resolve_by": rfc3339(found.resolve_by),
         "cleared_by": found.cleared_by,
@@ -315,6 +327,13 @@ def _bikes(bikes: Sequence[Bike]) -> list[dict[str, object]]:
         }
         for bike, (since, version) in zip(bikes, np.datetime_as_string(times, "ms").tolist(), strict=True)
     ]
+
+
+def _move(haul: Haul) -> dict[str, object]:
+    if not haul.to:
+        return {"to": None, "centroid": None, "bikes": haul.bikes, "distance_m": None}
+    at = _position((haul.lat / 1e7, haul.lng / 1e7))
+    return {"to": cells.name_of(haul.to), "centroid": at, "bikes": haul.bikes, "distance_m": haul.distance_m}
 
 
 def _position(centroid: tuple[float, float]) -> dict[str, float]:

@@ -75,6 +75,38 @@ def centroid(cell: int) -> tuple[float, float]:
     return round(lat, 7), round(lng, 7)
 
 
+class Centres:
+    """Centres of cells as they are printed, in 1e-7 degrees; those that were asked for once are remembered.
+
+    _cell int64, _lat, _lng int32 (n,): by cell. A look-up of a hundred thousand costs a few ms, computing them a hundred.
+    """
+
+    def __init__(self) -> None:
+        self._cell, self._lat, self._lng = np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32)
+
+    def of(self, wanted: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(lat, lng) of n cells, int32 (n,)."""
+        found = np.searchsorted(self._cell, wanted)
+        known = np.take(np.append(self._cell, -1), found) == wanted
+        if not known.all():
+            self._learn(np.unique(wanted[~known]))
+            found = np.searchsorted(self._cell, wanted)
+        return self._lat[found], self._lng[found]
+
+    def _learn(self, new: NDArray[np.int64]) -> None:
+        at = np.array([e7(centroid(cell)) for cell in new.tolist()], np.int32)
+        cell = np.concatenate((self._cell, new))
+        order = np.argsort(cell)
+        self._cell = cell[order]
+        self._lat = np.concatenate((self._lat, at[:, 0]))[order]
+        self._lng = np.concatenate((self._lng, at[:, 1]))[order]
+
+
+def e7(centroid: tuple[float, float]) -> tuple[int, int]:
+    """A printed (lat, lng) in 1e-7 degrees: it has seven decimals, so nothing is lost."""
+    return round(centroid[0] * 1e7), round(centroid[1] * 1e7)
+
+
 def name_of(cell: int) -> str:
     """The H3 index as lower-case hex."""
     return str(h3.int_to_str(cell))

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
+from geo.density import Density
 from geo.desk import Desk
 from geo.episodes import NEVER
 from geo.frame import Section
 from geo.ground import Ground, Moves
 from geo.outages import Outages, Turn
-from geo.params import City, Epoch, Timeline
+from geo.params import City, Epoch, Planning, Timeline
+from geo.rebalancing import Rebalancing
 from geo.roster import Told, told_by
 from geo.rulebook import Gone, Rulebook
 from geo.silence import Packed, Silence
@@ -46,6 +48,8 @@ class CityState:
         self.ground = Ground(operators)
         self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
         self.outages = Outages()
+        self.density = Density(name, timeline.operators, timeline.tick_ms)
+        self.rebalancing = Rebalancing(name, timeline, self.ground)
         self._desk = Desk(name, timeline)
 
     def advance(self, through: int, ticks: Sequence[tuple[int, Sections]]) -> list[Event]:
@@ -103,6 +107,7 @@ class CityState:
     def _work(self, tick: int, sections: Sections) -> list[Event]:
         """One tick: who speaks, what is said, what expires, what is in force from now on, what is too much."""
         moves, before = Moves(tick), self.city
+        self.rebalancing.made = self.rebalancing.made_before(tick, self.planning, self.watches)
         turned = self._turn(tick)
         released = self._watch_operators(tick) if turned else []
         fell, returned = self.silence.advance(tick, self._heard(sections))
@@ -111,13 +116,18 @@ class CityState:
         gone = self._enforce(turned, moves)
         if turned or returned:
             self.ground.look_at_all(None if turned else returned, moves)
+        self.rebalancing.act(self.planning, self.watches, moves)
         events = self._desk.outages(self.outages.judge(Turn(fell, returned, released), self.silence))
         judged = [(watch, watch.judge(moves, self.ground, self.silence, self.allowed)) for watch in self.watches]
         for watch, verdicts in gone:
             events += self._desk.told(watch, verdicts, self.ground.roster, before)
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
+        happened = moves.touched or gone or turned or fell or returned or any(verdicts for _, verdicts in judged)
+        self.rebalancing.note(bool(happened))
+        self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()
+        self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], self.silence)
         return events
 
     def _heard(self, sections: Sections) -> NDArray[np.int64]:
@@ -159,6 +169,8 @@ class CityState:
         ticks = [self.silence.deadline(), self.ground.expiry.deadline(self.silence, self.epoch.bike.ttl_ms)]
         ticks += [watch.deadline() for watch in self.watches]
         ticks.append(self.rulebook.edge)
+        ticks.append(self.density.deadline(self.silence.now, self.city))
+        ticks.append(self.rebalancing.deadline(self.planning, self.watches))
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
 
@@ -173,6 +185,11 @@ class CityState:
     def city(self) -> City | None:
         """The city as this epoch knows it; None: it does not."""
         return next((city for city in self.epoch.cities if city.name == self.name), None)
+
+    @property
+    def planning(self) -> Planning | None:
+        """How the city plans where bikes are to be brought; None: it does not."""
+        return self.city.planning if self.city else None
 
     def silent_after_ms(self) -> dict[int, int]:
         """Operators' own thresholds, by index."""

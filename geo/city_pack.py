@@ -5,6 +5,7 @@ Operators stand in it by name, slots of bikes and of pairs are renumbered: 0, 1,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from geo.alert import Haul
 from geo.counts import NOWHERE, Counts
 from geo.episodes import Episode, Phase
 from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
+from geo.rebalancing import Hauls, Pending
 from geo.roster import ROW, Key, Roster
 from geo.silence import Packed, Silence
 
@@ -31,7 +34,9 @@ def pack(city: CityState) -> Packed:
     packed: Packed = {}
     _put(packed, "silence", city.silence.pack())
     _put(packed, "roster", city.ground.roster.pack())
+    _put(packed, "density", city.density.pack())
     _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
+    _put(packed, "plan", _pack_plan(city.rebalancing.pending))
     held = city.ground.roster.rows["held"].copy()
     for key, counts in city.ground.tables.items():
         watches = [watch for watch in city.watches if watch.key == key]
@@ -51,6 +56,7 @@ def pack(city: CityState) -> Packed:
             "tick_ms": city.timeline.tick_ms,
             "done": city.done,
             "begun": city.begun,
+            "planned": city.rebalancing.made_before(city.done + 1, city.planning, city.watches),
             "operators": city.timeline.operators,
             "resolutions": [key for key in city.ground.tables if isinstance(key, int)],
             "policies": [key for key in city.ground.tables if isinstance(key, str)],
@@ -83,6 +89,8 @@ def restore(city: CityState, packed: Packed) -> None:
         city.ground.tables[resolution] = _restore_counts(city.ground.roster, resolution, packed, index)
     counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
     _restore_watches(city, packed, counts, head)
+    city.density.restore(_part(packed, "density"), index)
+    city.rebalancing.made, city.rebalancing.pending = head["planned"], _unpack_plan(_part(packed, "plan"))
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
@@ -138,18 +146,50 @@ def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts],
 def _pack_episodes(episodes: dict[int, Episode]) -> Packed:
     rows = [[pair, *(int(getattr(e, name)) for name in _EPISODE), *e.left] for pair, e in episodes.items()]
     texts = [text for e in episodes.values() for text in (e.severity.encode(), e.body)]
-    return {"numbers": np.array(rows, np.int64)} | _join(texts)
+    hauls = _pack_hauls([some for e in episodes.values() for some in (e.hauls, e.told)])
+    return {"numbers": np.array(rows, np.int64), "hauls": hauls} | _join(texts)
 
 
 def _unpack_episodes(packed: Packed) -> dict[int, Episode]:
     texts = iter(_split(packed))
     episodes = {}
-    for pair, phase, *numbers in _array(packed, "numbers").tolist():
+    hauls = _unpack_hauls(packed)
+    for number, (pair, phase, *numbers) in enumerate(_array(packed, "numbers").tolist()):
         values = dict(zip(_EPISODE[1:], numbers, strict=False))
         left = numbers[len(_EPISODE) - 1 :]
         severity, body = next(texts).decode(), next(texts)
-        episodes[pair] = Episode(phase=Phase(phase), left=left, severity=severity, body=body, **values)
+        now, told = hauls.get(2 * number, ()), hauls.get(2 * number + 1, ())
+        episode = Episode(phase=Phase(phase), left=left, severity=severity, body=body, hauls=now, told=told, **values)
+        episodes[pair] = episode
     return episodes
+
+
+def _pack_plan(pending: Pending | None) -> Packed:
+    """One that does not act yet; those that do stand in the episodes."""
+    plan = pending or Pending(-1, {})
+    texts = _join([name.encode() for name in plan.hauls])
+    return {"acts_at": np.array([plan.acts_at], np.int64), "hauls": _pack_hauls(list(plan.hauls.values()))} | texts
+
+
+def _unpack_plan(packed: Packed) -> Pending | None:
+    acts_at, hauls = int(_array(packed, "acts_at")[0]), _unpack_hauls(packed)
+    if acts_at < 0:
+        return None
+    return Pending(acts_at, {name.decode(): hauls[number] for number, name in enumerate(_split(packed))})
+
+
+def _pack_hauls(lists: Sequence[Hauls]) -> NDArray[np.int64]:
+    """int64 (n, 6): the number of the list, then a move of it."""
+    rows = [(number, *haul) for number, hauls in enumerate(lists) for haul in hauls]
+    return np.array(rows, np.int64).reshape(-1, 1 + len(Haul._fields))
+
+
+def _unpack_hauls(packed: Packed) -> dict[int, Hauls]:
+    """By number of the list, those that are not empty."""
+    hauls: dict[int, Hauls] = {}
+    for number, *haul in _array(packed, "hauls").tolist():
+        hauls[number] = (*hauls.get(number, ()), Haul(*haul))
+    return hauls
 
 
 def _pack_outages(outages: list[Outage]) -> Packed:

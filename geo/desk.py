@@ -81,6 +81,7 @@ class Desk:
                 excess=verdict.excess,
                 count_all_operators=int(crowd.sum()),
                 bikes=listed.get(verdict.pair, ()),
+                hauls=() if verdict.state == CLEARED else episode.hauls,
                 links=links,
                 cleared_by=verdict.cleared_by,
                 respond_by=respond_by,

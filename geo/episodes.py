@@ -8,11 +8,12 @@ Speaking times are ms of the operator's S, which stands still while the operator
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from geo.alert import CLEARED, RAISED, UPDATED
+from geo.alert import CLEARED, RAISED, UPDATED, Haul
 from geo.ground import CAUSES
 from geo.policy import Rule
 
@@ -53,7 +54,10 @@ class Moment(NamedTuple):
 
 @dataclass(slots=True)
 class Episode:
-    """From idle to idle. Of the event that was sent last: sequence (0: none yet), its tick, excess, severity and body."""
+    """From idle to idle. Of the event that was sent last: sequence (0: none yet), its tick, excess, severity, moves and body.
+
+    hauls, told   where its bikes are to be brought by the plan that acts now, and by the last event; the depot last
+    """
 
     phase: Phase = Phase.IDLE
     over_since: int = 0  # S
@@ -68,6 +72,8 @@ class Episode:
     severity: str = ""
     tells_all: bool = False  # its operator was told the count of all operators
     body: bytes = b""
+    hauls: tuple[Haul, ...] = ()
+    told: tuple[Haul, ...] = ()
 
     def judge(self, rule: Rule, now: Moment) -> str | None:
         """One tick: what is to be told, if anything. To be judged twice in one tick, or for nothing, changes nothing."""
@@ -82,7 +88,7 @@ class Episode:
         if state is not None:
             self.tell(now.tick)
         if state in (RAISED, UPDATED):
-            self.excess, self.severity = now.found.excess, now.found.severity
+            self.excess, self.severity, self.told = now.found.excess, now.found.severity, self.hauls
         return state
 
     def next(self, rule: Rule, now: Moment) -> int:
@@ -98,7 +104,7 @@ class Episode:
             due = now.after(self.below_since + rule.keep_firing_for_ms - now.spoken)
         elif now.found.below:  # only in the tick of opening, which looks no further
             due = now.tick + 1
-        if _differs(self.excess, now.found.excess):
+        if self._has_news(now.found):
             waited_ms = (now.tick - self.last_event) * now.tick_ms
             due = min(due, max(now.after(rule.update_interval_ms - waited_ms), now.tick + 1))
         return due
@@ -122,6 +128,7 @@ class Episode:
             return None
         self.phase, self.opened, self.sequence = Phase.OPEN, now.tick, 0
         self.below_since, self.left = NOT_BELOW, [0] * len(CAUSES)
+        self.hauls = self.told = ()
         return RAISED
 
     def _while_open(self, rule: Rule, now: Moment) -> str | None:
@@ -131,12 +138,29 @@ class Episode:
             self.below_since = now.spoken
         if self.below_since != NOT_BELOW and now.spoken - self.below_since >= rule.keep_firing_for_ms:
             self.phase, self.until = Phase.COOLDOWN, now.after(rule.cooldown_ms)
+            self.hauls = self.told = ()
             return CLEARED
         waited_ms = (now.tick - self.last_event) * now.tick_ms
-        return UPDATED if waited_ms >= rule.update_interval_ms and _differs(self.excess, now.found.excess) else None
+        return UPDATED if waited_ms >= rule.update_interval_ms and self._has_news(now.found) else None
+
+    def _has_news(self, found: Reading) -> bool:
+        return _differs(self.excess, found.excess) or _lead_elsewhere(self.told, self.hauls)
 
 
 def _differs(sent: int, excess: int) -> bool:
     """Whether the excess has changed by enough to tell: by three bikes, or by a fifth of what was said last."""
     delta = abs(excess - sent)
     return delta > 0 and (delta >= 3 or 5 * delta >= sent)
+
+
+def _lead_elsewhere(told: Sequence[Haul], now: Sequence[Haul]) -> bool:
+    """Whether moves have changed by enough to tell: by as many bikes as an excess must, or a cell that was named must not be gone to."""
+    if told == now:
+        return False
+    before, after = ({haul.to: haul.bikes for haul in hauls} for hauls in (told, now))
+    if any(cell and cell not in after for cell in before):
+        return True
+    more = sum(max(0, after[to] - before.get(to, 0)) for to in after)
+    fewer = sum(max(0, before[to] - after.get(to, 0)) for to in before)
+    told_bikes = sum(before.values())
+    return _differs(told_bikes, told_bikes + max(more, fewer))

@@ -66,7 +66,7 @@ def _heard(ticks: int, timeline: Timeline, fixes: Fixes, at: Indices, verdict: V
 def _sorted(fixes: Fixes, at: Indices, told: Told, cities: int, bikes: IdTable) -> tuple[Facts, Indices]:
     """All facts in order of tick, city and the log, however they were found, and the tick and city of each as one number."""
     group = at[told.winner] * (cities + 1) + told.city
-    order = np.lexsort((fixes.offset[told.winner], group))
+    order = np.lexsort((fixes.item[told.winner], fixes.offset[told.winner], group))
     told = told.take(order)
     facts = Facts(
         operator=fixes.operator[told.winner],

@@ -13,18 +13,19 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.spans import Spans, blocks
+from geo.compiled import compiled
+from geo.spans import Spans, Words, words_of
 
 Slots = NDArray[np.int64]
 
-_MIX = np.int64(-7046029254386353131)  # 2**64 / golden ratio, odd: spreads small operator numbers over all bits
+_MIX = np.uint64(11400714819323198485)  # 2**64 / golden ratio, odd: spreads small operator numbers over all bits
 _LONGEST_ID = 512
-_BLOCK = 4  # words looked at at a time
-_32, _RIGHT_HALF = np.uint64(32), np.uint64(2**32 - 1)
+_32, _RIGHT_HALF, _ODD = np.uint64(32), np.uint64(2**32 - 1), np.uint64(1)
 _FIRST_BYTES = np.array([2 ** (8 * n) - 1 for n in range(9)], dtype=np.uint64)
 # Python's hash of a text is keyed by a secret of the process (PEP 456): random to everybody who does not know it.
 _KEYS = np.array([hash(f"key {i}") for i in range(2 * (2 + _LONGEST_ID // 4))]).view(np.uint64).reshape(2, -1)
 _LEAST = 1024
+_AT_A_TIME = 64
 _FULLEST = 0.7
 _GROWTH = 1.5
 
@@ -101,22 +102,9 @@ class IdTable:
         self._rebuild(used[:, 0].copy(), (np.cumsum(keep) - 1)[used[:, 1]])
 
     def _find(self, hashes: NDArray[np.int64]) -> Slots:
-        """Slots of n hashes, -1 where there is none. Linear probing; each round handles those not settled yet."""
-        table, size = self._table, len(self._table)
-        position = _position(hashes, size)
-        found = table.take(position, axis=0)
-        slots = found[:, 1].copy()
-        left = np.flatnonzero(found[:, 0] != hashes)
-        found = found[left]
-        while left.size:
-            empty = found[:, 0] == 0
-            slots[left[empty]] = -1
-            left = left[~empty]
-            position[left] = (position[left] + 1) % size
-            found = table.take(position[left], axis=0)
-            hit = found[:, 0] == hashes[left]
-            slots[left[hit]] = found[hit, 1]
-            left, found = left[~hit], found[~hit]
+        """Slots of n hashes, -1 where there is none."""
+        slots = np.empty(len(hashes), dtype=np.int64)
+        _look_up(hashes, self._table, slots)
         return slots
 
     def _add(self, hashes: NDArray[np.int64], operators: NDArray[np.int16], ids: Spans) -> Slots:
@@ -169,25 +157,54 @@ def hashes_of(operators: NDArray[np.int16], ids: Spans) -> NDArray[np.int64]:
     one with a chance of 2**-32, whatever they are, as long as the keys are not known (D. Lemire and O. Kaser, "Strongly
     universal string hashing is fast", The Computer Journal 57, 2014, section 2).
     """
-    high, low = (key[0] + key[1] * ids.size.view(np.uint64) for key in _KEYS)
-    longest, shortest = int(ids.size.max(initial=0)), int(ids.size.min(initial=_LONGEST_ID))
+    longest = int(ids.size.max(initial=0))
     if longest > _LONGEST_ID:
         raise ValueError(f"an id must have at most {_LONGEST_ID} bytes, got one of {longest}")
-    for at in range(0, longest, 8 * _BLOCK):
-        wanted = min(_BLOCK, (longest - at + 7) // 8)
-        words = blocks(ids.buffer, np.minimum(ids.start + at, len(ids.buffer) - 8 * wanted), wanted)
-        for j in range(wanted):
-            word, first = words[j], at + 8 * j
-            if shortest < first + 8:
-                word = word & _FIRST_BYTES.take(np.clip(ids.size - first, 0, 8))
+    hashes = np.empty(len(ids), dtype=np.uint64)
+    _hash(words_of(ids.buffer), ids.start, ids.size, operators, _KEYS, hashes)
+    return hashes.view(np.int64)
+
+
+@compiled
+def _hash(
+    words: Words,
+    start: NDArray[np.int64],
+    size: NDArray[np.int64],
+    operators: NDArray[np.int16],
+    keys: NDArray[np.uint64],
+    hashes: NDArray[np.uint64],
+) -> None:
+    """Fills hashes, uint64 (n,)."""
+    for i in range(len(start)):
+        length = np.uint64(size[i])
+        high, low = keys[0, 0] + keys[0, 1] * length, keys[1, 0] + keys[1, 1] * length
+        for at in range(0, size[i], 8):
+            word = words[start[i] + at] & _FIRST_BYTES[min(size[i] - at, 8)]
             left, right = word & _RIGHT_HALF, word >> _32
-            k = 2 + first // 4
-            high += _KEYS[0, k] * left + _KEYS[0, k + 1] * right
-            low += _KEYS[1, k] * left + _KEYS[1, k + 1] * right
-    hashes: NDArray[np.int64] = ((high & ~_RIGHT_HALF) | (low >> _32)).view(np.int64)
-    hashes ^= (operators.astype(np.int64) + 1) * _MIX
-    hashes |= 1  # 0 marks an empty place
-    return hashes
+            k = 2 + at // 4
+            high += keys[0, k] * left + keys[0, k + 1] * right
+            low += keys[1, k] * left + keys[1, k + 1] * right
+        mixed = ((high & ~_RIGHT_HALF) | (low >> _32)) ^ np.uint64(operators[i] + 1) * _MIX
+        hashes[i] = mixed | _ODD  # 0 marks an empty place
+
+
+@compiled
+def _look_up(hashes: NDArray[np.int64], table: NDArray[np.int64], slots: Slots) -> None:
+    """Fills slots, int64 (n,). Linear probing, of a few bikes at a time: their places are fetched from memory all at once, while
+    one that waits for a place and then finds it taken would let none of the next ones be fetched."""
+    size = len(table)
+    at, seen = np.empty(_AT_A_TIME, dtype=np.int64), np.empty(_AT_A_TIME, dtype=np.int64)
+    for begin in range(0, len(hashes), _AT_A_TIME):
+        few = min(_AT_A_TIME, len(hashes) - begin)
+        for j in range(few):
+            at[j] = ((hashes[begin + j] >> 32) + 2**31) * size >> 32  # as in _position
+            seen[j] = table[at[j], 0]
+        for j in range(few):
+            wanted, here, found = hashes[begin + j], at[j], seen[j]
+            while found != wanted and found != 0:
+                here = here + 1 if here + 1 < size else 0
+                found = table[here, 0]
+            slots[begin + j] = table[here, 1] if found != 0 else -1
 
 
 def _position(hashes: NDArray[np.int64], size: int) -> NDArray[np.int64]:

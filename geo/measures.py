@@ -18,7 +18,7 @@ from geo.alert import CRITICAL, DEFICIT, MAJOR, MINOR, OVERCROWDED, severity_of
 from geo.cells import least_area_e4
 from geo.counts import Counts, Slots
 from geo.episodes import Reading
-from geo.layers import Cascade, Layer
+from geo.layers import Cascade, Codes, Layer
 from geo.policy import UNLIMITED, Rule
 
 Fleets = NDArray[np.int64]
@@ -181,6 +181,50 @@ class Crowding(Measure):
             excess=excess,
             severity=severity_of(total, limits.maximum),
         )
+
+    def room(self, codes: Codes, operator: int) -> NDArray[np.int64]:
+        """How many more bikes of an operator n areas may get, by the rules that are no shadows: int64 (n,).
+
+        Below 0: there are too many. UNLIMITED where no rule says, and in the whole city, where a move changes nothing. Cells are
+        filled up to their target, zones to their maximum.
+        """
+        room = np.full(len(codes), UNLIMITED, np.int64)
+        numbers = self.layer.rule_of(codes)
+        for number in np.unique(numbers).tolist():
+            rule = self.rules[number]
+            if rule.shadow or not rule.has_maximum or (rule.area != "cell" and not rule.geographies):
+                continue
+            here = np.flatnonzero(numbers == number)
+            most = self._maxima(codes[here], number, operator)
+            if rule.area == "cell":
+                values, each = np.unique(most, return_inverse=True)
+                most = np.array([Limits.of(rule, value).target for value in values.tolist()], np.int64)[each]
+            room[here] = most - self._there(codes[here], None if rule.all_operators else operator)
+        return room
+
+    def _maxima(self, codes: Codes, number: int, operator: int) -> NDArray[np.int64]:
+        """Of a rule's areas, for an operator."""
+        if self._by_fleet[number]:
+            return np.full(len(codes), self._shares[number, operator])
+        self._fit()
+        pairs = self._pairs(codes, operator)
+        maxima = np.where(pairs >= 0, self._maximum[pairs], -1)
+        for i in np.flatnonzero(maxima < 0).tolist():
+            size, places = self.layer.size_of(int(codes[i]))
+            maxima[i] = self.rules[number].most(size, places, 0)
+            if pairs[i] >= 0:
+                self._maximum[pairs[i]] = maxima[i]
+        return maxima
+
+    def _there(self, codes: Codes, operator: int | None) -> NDArray[np.int64]:
+        """Bikes of an operator, or of all (None)."""
+        if operator is None:
+            return np.asarray(self.counts.by_operator(codes, len(self.operators)).sum(axis=1))
+        pairs = self._pairs(codes, operator)
+        return np.where(pairs >= 0, self.counts.count[pairs], 0).astype(np.int64)
+
+    def _pairs(self, codes: Codes, operator: int) -> Slots:
+        return self.counts.find(codes, np.full(len(codes), operator, np.int16))
 
     def _maximum_at(self, pair: int) -> int:
         self._fit()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geo.idtable import IdTable
 from geo.params import Timeline
-from geo.rows import BIKE, Indices, Rows, put
+from geo.rows import BIKE, Indices, Rows
 from geo.states import VEHICLES
 from geo.ticks import TickClock
 
@@ -21,7 +21,6 @@ Packed = dict[str, Column]
 
 _WORDS = BIKE.itemsize // 8
 _LAYOUT = "\n".join(f"{name} {BIKE[name].str} {BIKE[name].shape}" for name in BIKE.names or ()).encode()
-_SPARE_ROWS = 1024
 
 
 def pack_clock(clock: TickClock) -> Packed:
@@ -42,9 +41,9 @@ def unpack_clock(packed: Mapping[str, Column], tick_ms: int) -> TickClock:
 
 
 def pack_bikes(bikes: IdTable, rows: Rows, keep: NDArray[np.bool_], timeline: Timeline) -> Packed:
-    """Of n bikes those to keep, bool (n,). rows: BIKE (at least n,)."""
+    """Of n bikes those to keep, bool (n,). rows: BIKE, of these."""
     return {
-        "rows": rows.take(np.flatnonzero(keep)).view(np.int64).reshape(-1, _WORDS),
+        "rows": rows.view(np.int64).reshape(-1, _WORDS),
         "operator": bikes.operators[keep],
         "ids": bikes.packed_ids(keep),
         "layout": _LAYOUT,
@@ -55,24 +54,15 @@ def pack_bikes(bikes: IdTable, rows: Rows, keep: NDArray[np.bool_], timeline: Ti
 
 
 def unpack_bikes(packed: Mapping[str, Column], timeline: Timeline) -> tuple[IdTable, Rows]:
-    """The bikes and their rows, with room for more. The cities of places are left for the borders in force to say."""
+    """The bikes and their rows. The cities of places are left for the borders in force to say."""
     if packed["layout"] != _LAYOUT:
         raise ValueError("the state was made by another version of the program; read the log again from its start")
     operator = _renumbered(packed, "operators", timeline.operators)[_array(packed, "operator")]
     bikes = IdTable.of(operator.astype(np.int16), _bytes(packed, "ids"))
-    rows = np.ascontiguousarray(_array(packed, "rows"), dtype=np.int64).reshape(-1).view(BIKE)
-    roomy = with_room(rows, len(rows) // 8 + _SPARE_ROWS)
-    rows = roomy[: len(rows)]
+    rows = np.ascontiguousarray(_array(packed, "rows"), dtype=np.int64).reshape(-1).view(BIKE).copy()
     rows["city"] = np.append(0, _renumbered(packed, "cities", timeline.cities) + 1)[rows["city"]]
     rows["vehicle"] = _renumbered(packed, "vehicles", VEHICLES)[rows["vehicle"]]
-    return bikes, roomy
-
-
-def with_room(rows: Rows, more: int) -> Rows:
-    """A copy of the rows with blank ones behind them."""
-    roomy = np.zeros(len(rows) + more, dtype=BIKE)
-    put(roomy, np.arange(len(rows)), rows)
-    return roomy
+    return bikes, rows
 
 
 def _names(names: Sequence[str]) -> bytes:

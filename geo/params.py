@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from geo.policy import Boundary, Geography, Policy, Rule
 from geo.windows import Offsets
 
-__all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Rule", "Timeline"]
+__all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Planning", "Rule", "Timeline"]
 
-SEMANTICS = 2
+SEMANTICS = 3
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
+
+DENSITY_INTERVAL_MS = 60_000
+"""A minute: what a map of a city or a planner can use, and at most one record a minute of each cell that changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +32,22 @@ class BikeParams:
 
 
 @dataclass(frozen=True, slots=True)
+class Planning:
+    """How far bikes may be brought, metres as the crow flies, and how often a plan is made. docs/planning.md."""
+
+    max_haul_m: int = 3_000
+    interval_ms: int = 120_000
+
+
+@dataclass(frozen=True, slots=True)
 class City:
     """A city as one epoch knows it.
 
     `boundary` is a tuple of polygons, each a tuple of rings (outer first), each a tuple of (lat_e7, lng_e7), not closed.
     `operators` are those whose silence is watched here. `rules` stand by themselves; `policies` are those that may ever be
     in force, and `geographies` those that their rules name, by id. `offsets` are local time; empty: UTC.
+    `density_interval_ms`: how often the counts of cells are told; 0: never.
+    `planning`: None: alerts do not say where to bring bikes.
     """
 
     name: str
@@ -46,6 +59,8 @@ class City:
     policies: tuple[Policy, ...] = ()
     geographies: tuple[Geography, ...] = ()
     offsets: Offsets = ()
+    density_interval_ms: int = DENSITY_INTERVAL_MS
+    planning: Planning | None = None
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:

@@ -1,4 +1,4 @@
-"""Where to bring the bikes that are too many: a plan of moves for one operator, or for all of a city.
+"""Where to bring the bikes that are too many: a plan of moves for one operator.
 
 Bikes go from the areas of open episodes to places that stay at or under their target, and under whatever is allowed for all operators
 together, within `max_haul_m`. In this order: as many as possible to shortages; as few as possible to the depot; as few bike-metres as
@@ -10,7 +10,7 @@ not planned yet is added, and only a plan that is at least 15 % better replaces 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.flow import Problem, solve
-from geo.reach import GREATEST_REACH_MM, pairs_within
+from geo.prices import Prices
+from geo.reach import GREATEST_REACH_MM, Pairs, pairs_within
 
 DEPOT = 0
 """`to` of a move to no place. No H3 index is 0."""
@@ -116,42 +117,33 @@ class Worth(NamedTuple):
     bike_m: int
 
 
-def plan(places: Places, excesses: Iterable[Excess], previous: Plan = NOTHING, *, max_haul_m: int = MAX_HAUL_M) -> Plan:
+def plan(
+    places: Places,
+    excesses: Iterable[Excess],
+    previous: Plan = NOTHING,
+    *,
+    max_haul_m: int = MAX_HAUL_M,
+    pairs: Pairs | None = None,
+    prices: Prices | None = None,
+) -> Plan:
     """The plan of one operator. The order of places and excesses does not matter.
 
-    previous: the plan that is being carried out. Raises ValueError for two excesses of one episode, one that is negative, or a haul out
-    of range.
+    previous: the plan that is being carried out. pairs: who is within reach of whom, of the excesses by episode and the places by cell,
+    if it is known already. prices: those of the plan before; they save time, and change no plan. Raises ValueError for two excesses of one episode, one that is negative, or a haul out of range.
     """
-    desk = _Desk.of(places, excesses, max_haul_m)
+    desk = _Desk.of(places, excesses, max_haul_m, pairs)
     kept = desk.still_right(previous)
-    repaired = kept + desk.best(kept)
-    if not kept.any():
-        return desk.plan(repaired)
-    fresh = desk.best(desk.nothing())
-    return desk.plan(fresh if clearly_better(desk.worth(fresh), desk.worth(repaired)) else repaired)
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What one operator has, and what it is doing already."""
-
-    places: Places
-    excesses: Sequence[Excess]
-    previous: Plan = NOTHING
-
-
-def plan_all(asks: Mapping[str, Ask], *, max_haul_m: int = MAX_HAUL_M) -> dict[str, Plan]:
-    """The plan of each operator, by name. Room that the rules on all operators leave is given out in this order: what one's plan brings
-    to a place, the next ones no longer find there."""
-    taken: dict[int, int] = {}
-    plans = {}
-    for name in sorted(asks):
-        ask = asks[name]
-        plans[name] = plan(_without(ask.places, taken), ask.excesses, ask.previous, max_haul_m=max_haul_m)
-        for move in plans[name].moves:
-            if move.to != DEPOT:
-                taken[move.to] = taken.get(move.to, 0) + move.bikes
-    return plans
+    repaired, prices = kept + desk.best(kept), prices or Prices()
+    if kept.any():
+        worth = desk.worth(repaired)
+        least_m = prices.least_m(desk.problem, desk.cell, elsewhere=worth.elsewhere, to_depot=worth.to_depot)
+        if least_m > 0 and not clearly_better(worth._replace(bike_m=least_m), worth):
+            return desk.plan(repaired)
+        fresh = desk.best(desk.nothing())
+    else:
+        worth, fresh = None, repaired
+    prices.learn(desk.problem, desk.cell, fresh[: len(desk.problem.pairs.origin)])
+    return desk.plan(fresh if worth is None or clearly_better(desk.worth(fresh), worth) else repaired)
 
 
 def clearly_better(new: Worth, old: Worth) -> bool:
@@ -164,19 +156,6 @@ def clearly_better(new: Worth, old: Worth) -> bool:
     return False
 
 
-def _without(places: Places, taken: Mapping[int, int]) -> Places:
-    """The places with less room for anybody."""
-    if not taken:
-        return places
-    cells = np.fromiter(taken.keys(), np.int64, len(taken))
-    bikes = np.fromiter(taken.values(), np.int64, len(taken))
-    order = np.argsort(cells)
-    at = np.minimum(np.searchsorted(cells, places.cell, sorter=order), len(cells) - 1)
-    gone = np.where(cells[order][at] == places.cell, bikes[order][at], 0)
-    left = np.where(places.room == NO_LIMIT, NO_LIMIT, np.maximum(places.room - gone, 0))
-    return replace(places, room=left.astype(np.int32))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Desk:
     """A problem in canonical order, and flows over its pairs: int64, one number for each pair and then one for each origin's depot."""
@@ -186,7 +165,7 @@ class _Desk:
     problem: Problem
 
     @classmethod
-    def of(cls, places: Places, excesses: Iterable[Excess], max_haul_m: int) -> Self:
+    def of(cls, places: Places, excesses: Iterable[Excess], max_haul_m: int, pairs: Pairs | None) -> Self:
         places, listed = places.sorted(), sorted(excesses)
         episodes = [excess.episode for excess in listed]
         if len(set(episodes)) < len(episodes):
@@ -199,9 +178,12 @@ class _Desk:
         room[np.isin(places.cell, [cell for excess in listed for cell in excess.cells])] = 0
         open_ = np.flatnonzero(room)
         short = np.clip(places.minimum.astype(np.int64) - places.count, 0, None)
-        lat = np.array([excess.lat for excess in listed], np.int32)
-        lng = np.array([excess.lng for excess in listed], np.int32)
-        pairs = pairs_within((lat, lng), (places.lat[open_], places.lng[open_]), max_haul_m * 1000)
+        if pairs is None:
+            lat = np.array([excess.lat for excess in listed], np.int32)
+            lng = np.array([excess.lng for excess in listed], np.int32)
+            pairs = pairs_within((lat, lng), (places.lat, places.lng), max_haul_m * 1000)
+        pairs = Pairs(*(column[room[pairs.place] > 0] for column in pairs))
+        pairs = pairs._replace(place=(np.cumsum(room > 0) - 1)[pairs.place])
         supply = np.array([excess.bikes for excess in listed], np.int64)
         return cls(episodes, places.cell[open_], Problem(supply, room[open_], short[open_], pairs, max_haul_m))
 
@@ -214,29 +196,33 @@ class _Desk:
         if not previous.moves:
             return flow
         number = {name: i for i, name in enumerate(self.episodes)}
-        keys = pairs.origin * max(len(self.cell), 1) + pairs.place
-        supply, room = self.problem.supply.copy(), self.problem.room.copy()
-        for move in sorted(previous.moves, key=lambda move: (move.to == DEPOT, move.distance_m, move)):
-            origin = number.get(move.episode)
-            if origin is None:
-                continue
+        moves = [move for move in previous.moves if move.episode in number]
+        moves.sort(key=lambda move: (move.to == DEPOT, move.distance_m, move))
+        origins = np.array([number[move.episode] for move in moves], np.int64)
+        found = self._pairs_of(origins, np.array([move.to for move in moves], np.int64)).tolist()
+        supply, room, place_of = self.problem.supply.tolist(), self.problem.room.tolist(), pairs.place.tolist()
+        for move, origin, pair in zip(moves, origins.tolist(), found, strict=True):
             if move.to == DEPOT:
-                bikes = min(move.bikes, int(supply[origin]))
-                flow[len(keys) + origin] += bikes
-                supply[origin] -= bikes
+                bikes = min(move.bikes, supply[origin])
+                flow[len(pairs.origin) + origin] += bikes
+            elif pair >= 0:
+                bikes = min(move.bikes, supply[origin], room[place_of[pair]])
+                flow[pair] += bikes
+                room[place_of[pair]] -= bikes
+            else:
                 continue
-            place = int(np.searchsorted(self.cell, move.to))
-            if place == len(self.cell) or self.cell[place] != move.to:
-                continue
-            key = origin * len(self.cell) + place
-            pair = int(np.searchsorted(keys, key))
-            if pair == len(keys) or keys[pair] != key:
-                continue
-            bikes = min(move.bikes, int(supply[origin]), int(room[place]))
-            flow[pair] += bikes
             supply[origin] -= bikes
-            room[place] -= bikes
         return flow
+
+    def _pairs_of(self, origin: NDArray[np.int64], to: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The pairs of n (origin, cell); -1 where there is none."""
+        pairs = self.problem.pairs
+        if not len(pairs.origin):
+            return np.full(len(origin), -1)
+        place = np.minimum(np.searchsorted(self.cell, to), len(self.cell) - 1)
+        keys, wanted = pairs.origin * len(self.cell) + pairs.place, origin * len(self.cell) + place
+        pair = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where((self.cell[place] == to) & (keys[pair] == wanted), pair, -1)
 
     def best(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
         """The best flow of what a given one has not placed, into what it has left."""

@@ -18,7 +18,7 @@ from geo.idtable import IdTable, hashes_of
 from geo.params import BikeParams
 from geo.spans import Spans
 from geo.states import ON_TRIP
-from geo.ticks import newest
+from geo.ticks import Newest, newest
 
 MALFORMED, UNKNOWN_OPERATOR, FUTURE, STALE, INACCURATE, SUPERSEDED = map(
     OUTCOMES.index, ("malformed", "unknown_operator", "future", "stale", "inaccurate", "superseded")
@@ -33,8 +33,12 @@ Indices = NDArray[np.int64]
 class Records:
     """What n consecutive records of one partition decode to; m of them are well-formed pings, the arrays below `rows`.
 
+    A record with several pings stands here once for each of them, with its own timestamp and offset every time: so pings of
+    one record are judged like pings that were sent one behind the other.
+
     record_ms  int64 (n,)   Kafka's timestamps, those of clock records included
-    offsets    int64 (n,)   ascending
+    offsets    int64 (n,)   never descending
+    items      int32 (n,)   which ping of its record, from 0; -1: the record is one ping; None: all are
     has_value  bool (n,)    False: a clock record; None: all have a value
     rows       int64 (m,)   index among the n, ascending
     ids        m bike ids, UTF-8
@@ -48,6 +52,7 @@ class Records:
 
     record_ms: NDArray[np.int64]
     offsets: NDArray[np.int64]
+    items: NDArray[np.int32] | None
     has_value: NDArray[np.bool_] | None
     rows: NDArray[np.int64]
     ids: Spans
@@ -66,10 +71,11 @@ class Records:
     def part(self, start: int, stop: int) -> Records:
         """Records start to stop - 1."""
         first, last = np.searchsorted(self.rows, (start, stop)).tolist()
-        columns = {field.name: getattr(self, field.name)[first:last] for field in fields(self)[4:]}
+        columns = {field.name: getattr(self, field.name)[first:last] for field in fields(self)[5:]}
         return Records(
             record_ms=self.record_ms[start:stop],
             offsets=self.offsets[start:stop],
+            items=None if self.items is None else self.items[start:stop],
             has_value=None if self.has_value is None else self.has_value[start:stop],
             rows=self.rows[first:last] - start,
             **columns,
@@ -82,6 +88,7 @@ class Fixes:
 
     tick: NDArray[np.int64]
     offset: NDArray[np.int64]
+    item: NDArray[np.int32]  # which ping of its record; -1: the only one
     ts: NDArray[np.int64]
     operator: NDArray[np.int16]
     lat: NDArray[np.int32]
@@ -106,13 +113,17 @@ class Fixes:
             return parts[0]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
 
-    def reduced(self) -> tuple[Fixes, Indices]:
+    def newest(self, scratch: NDArray[np.int32]) -> Newest:
+        """As of geo.ticks, by slots."""
+        return newest(self.slot, self.tick, self.ts, self.fit, self.marks, scratch)
+
+    def reduced(self, scratch: NDArray[np.int32]) -> tuple[Fixes, Indices]:
         """Of fixes of one tick: one row per bike with all its marks, and the fit rows that it beats."""
-        chosen, marks = newest(self.slot, self.ts, self.fit, self.marks)
+        found = self.newest(scratch)
         beaten = self.fit.copy()
-        beaten[chosen] = False
-        rest = self.take(chosen)
-        rest.marks = marks
+        beaten[found.rows] = False
+        rest = self.take(found.rows)
+        rest.marks = found.marks
         return rest, np.flatnonzero(beaten)
 
 
@@ -123,12 +134,12 @@ _COLUMNS = tuple(field.name for field in fields(Fixes))
 class Screened:
     """fixes: what is left. missed: (tick, row of the outcomes matrix, outcome) of k records, int64 (3, k); None: none.
 
-    refused: (offset, outcome) of those to set aside.
+    refused: (offset, item, outcome) of those to set aside.
     """
 
     fixes: Fixes
     missed: NDArray[np.int64] | None
-    refused: list[tuple[int, str]]
+    refused: list[tuple[int, int, str]]
 
 
 def screen(
@@ -143,6 +154,7 @@ def screen(
     fixes = Fixes(
         tick=ticks if whole else ticks[rows],
         offset=records.offsets if whole else records.offsets[rows],
+        item=np.full(len(rows), -1, dtype=np.int32) if records.items is None else records.items[rows],
         ts=records.device_ms,
         operator=operator,
         lat=records.lat,
@@ -156,7 +168,7 @@ def screen(
     )
     early = records.device_ms - (records.record_ms if whole else records.record_ms[rows])
     missed = [] if whole else _malformed(records, ticks, len(allowed) - 1)
-    refused: list[tuple[int, str]] = []
+    refused: list[tuple[int, int, str]] = []
     if len(rows) and not (
         early.max() <= params.future_ms
         and early.min() >= -params.ttl_ms
@@ -189,24 +201,20 @@ def _outcomes(records: Records, early: NDArray[np.int64], params: BikeParams, al
     return outcome
 
 
-def _missed(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[NDArray[np.int64], list[tuple[int, str]]]:
+def _missed(fixes: Fixes, outcome: NDArray[np.uint8], unknown: int) -> tuple[NDArray[np.int64], list[tuple[int, int, str]]]:
     """Those that missed, and those to set aside, as in Screened."""
     missed = np.flatnonzero(outcome)
     operator = np.where(outcome == UNKNOWN_OPERATOR, unknown, fixes.operator)[missed]
     aside = np.flatnonzero((outcome == UNKNOWN_OPERATOR) | (outcome == FUTURE))
-    refused = [(offset, OUTCOMES[code]) for offset, code in zip(fixes.offset[aside], outcome[aside], strict=True)]
+    places = zip(fixes.offset[aside].tolist(), fixes.item[aside].tolist(), outcome[aside].tolist(), strict=True)
     more = np.stack((fixes.tick[missed], operator.astype(np.int64), outcome[missed].astype(np.int64)))
-    return more, [(int(offset), text) for offset, text in refused]
+    return more, [(offset, item, OUTCOMES[code]) for offset, item, code in places]
 
 
-def waves(slots: Indices) -> list[Indices]:
-    """Winners in order of (slot, tick), int64 (n,), as indices by wave: wave w has the w-th winner of each slot."""
-    n = len(slots)
-    first = np.ones(n, dtype=np.bool_)
-    np.not_equal(slots[1:], slots[:-1], out=first[1:])
-    index = np.arange(n)
-    if first.all():
-        return [index] if n else []
-    rank = index - np.maximum.accumulate(np.where(first, index, 0))
-    order = np.argsort(rank, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(rank))[:-1])
+def waves(found: Newest) -> list[Newest]:
+    """The groups that are not the first of their bike come after those before them: by wave, none of them empty."""
+    if not found.wave.any():
+        return [found] if len(found.wave) else []
+    order = np.argsort(found.wave, kind="stable")
+    ends = np.cumsum(np.bincount(found.wave))
+    return [found.take(wave) for wave in np.split(order, ends[:-1]) if len(wave)]

@@ -12,25 +12,18 @@ Rows = NDArray[np.void]
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 
-BIKE = np.dtype(
+HOT = np.dtype(
     [
         ("ts", np.int64),  # newest accepted fix, ms; 0: nothing is known of the bike, and all else is 0 then
         ("since", np.int64),  # it stands, or rides, or is away, since; ms
-        ("idle_since", np.int64),  # it has not moved since; ms
         ("published_ts", np.int64),  # ts at the last fact; ms
         ("candidate_ts", np.int64),  # a fix too far to believe, until the next one confirms it; 0: none
         ("lat", np.int32),  # of the newest accepted fix
         ("lng", np.int32),
         ("place_lat", np.int32),  # where it stands, or was last seen to be moving
         ("place_lng", np.int32),
-        ("candidate_lat", np.int32),
-        ("candidate_lng", np.int32),
-        ("older_lat", np.int32),  # history: the last two fixes off the place, the newer one is the last
-        ("older_lng", np.int32),
-        ("newer_lat", np.int32),
-        ("newer_lng", np.int32),
         ("place_accuracy", np.int32),  # mm
-        ("history", np.uint8),  # how many of the two there are
+        ("history", np.uint8),  # how many of the two below there are
         ("state", np.uint8),  # as reported by the newest accepted fix
         ("city", np.int16),  # that was told last: index + 1 into Timeline.cities, 0 none
         ("place_city", np.int16),  # that the place is in, by the boundaries now in force
@@ -40,7 +33,23 @@ BIKE = np.dtype(
         ("_", np.uint8, (3,)),
     ],
 )
-"""One row per bike, 96 bytes: one or two cache lines instead of twenty columns."""
+"""What a ping of a bike at rest looks at: 64 bytes, one cache line."""
+
+COLD = np.dtype(
+    [
+        ("idle_since", np.int64),  # it has not moved since; ms
+        ("candidate_lat", np.int32),
+        ("candidate_lng", np.int32),
+        ("older_lat", np.int32),  # history: the last two fixes off the place, the newer one is the last
+        ("older_lng", np.int32),
+        ("newer_lat", np.int32),
+        ("newer_lng", np.int32),
+    ],
+)
+"""What only some pings look at: 32 bytes."""
+
+BIKE = np.dtype([(name, *rest) for part in (HOT, COLD) for name, *rest in part.descr])
+"""All that is known of a bike, 96 bytes."""
 
 _RAW = np.dtype((np.void, BIKE.itemsize))
 

@@ -22,11 +22,13 @@ from geo.borders import Borders, Boundary
 from geo.frame import OUTCOMES, Frame
 from geo.framing import frames
 from geo.idtable import IdTable
-from geo.packing import Packed, pack_bikes, pack_clock, unpack_bikes, unpack_clock, with_room
+from geo.memory import Memory
+from geo.packing import Packed, pack_bikes, pack_clock, unpack_bikes, unpack_clock
 from geo.params import BikeParams, Timeline
 from geo.records import RODE, SUPERSEDED, TOUCHED, Fixes, Records, Screened, screen, waves
-from geo.rows import BIKE, Told, Verdict, Winners, put
-from geo.ticks import TickClock, newest
+from geo.rest import pass_over
+from geo.rows import Told, Verdict, Winners
+from geo.ticks import TickClock
 
 __all__ = ["Records", "Source", "Step"]
 
@@ -43,14 +45,16 @@ Indices = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Step:
-    """What some records brought about: frames in order of ticks, and (offset, outcome) of records to set aside.
+    """What some records brought about: frames in order of ticks, and (offset, item, outcome) of pings to set aside.
+
+    item: which ping of the record at that offset, as in `Records.items`.
 
     The malformed ones are not among them: the decoder knows them already. An internal error is found when its tick
     closes, so its record may be of an earlier call.
     """
 
     frames: list[Frame]
-    refused: list[tuple[int, str]]
+    refused: list[tuple[int, int, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Source:
         self._clock = TickClock(timeline.tick_ms)
         self._rules: dict[int, _Rules] = {}
         self._bikes = IdTable()
-        self._rows = np.zeros(_LEAST_ROWS, dtype=BIKE)  # by slot
+        self._memory = Memory()
         self._borders: Borders | None = None  # those that place_city is by
         self._sweep_at = _LEAST_ROWS
         self._open: list[Fixes] = []
@@ -102,7 +106,7 @@ class Source:
 
     def memory(self) -> int:
         """Bytes that the bikes take, ids and all, without the open tick."""
-        return self._rows.nbytes + self._bikes.memory()
+        return self._memory.nbytes() + self._bikes.memory()
 
     # --- records in ---------------------------------------------------------------------------------------------------
 
@@ -133,7 +137,7 @@ class Source:
         epoch = self._timeline.index_at(last)
         rules = self._at(epoch)
         screened = screen(records, ticks, rules.params, rules.allowed, self._bikes)
-        self._make_room(len(self._bikes))
+        self._memory.make_room(len(self._bikes))
         step.refused += screened.refused
         if last > clock.open:
             valued = ticks if records.has_value is None else ticks[records.has_value]
@@ -178,7 +182,7 @@ class Source:
     def _reduce(self) -> None:
         """Keep only what can still matter of a huge open tick."""
         fixes = Fixes.concatenate(self._open)
-        rest, beaten = fixes.reduced()
+        rest, beaten = fixes.reduced(self._memory.scratch)
         np.add.at(self._missed[:, SUPERSEDED], fixes.operator[beaten], 1)
         self._open, self._reduce_at = [rest], max(REDUCE_AT, 2 * len(rest))
 
@@ -194,7 +198,7 @@ class Source:
             fixes = Fixes.concatenate(self._open)
             ends = np.searchsorted(fixes.tick, ticks, side="right")  # they stand in the order of the log
             at = np.repeat(np.arange(len(ticks)), np.diff(ends, prepend=0))
-            judged = fixes, at, self._judge_all(fixes, at, len(ticks), rules, step)
+            judged = fixes, at, self._judge_all(fixes, rules, step)
         step.frames += frames(
             source=self.index,
             timeline=self._timeline,
@@ -206,27 +210,29 @@ class Source:
         )
         self._clock.last_tick = int(ticks[-1])
 
-    def _judge_all(self, fixes: Fixes, at: Indices, ticks: int, rules: _Rules, step: Step) -> Verdict:
+    def _judge_all(self, fixes: Fixes, rules: _Rules, step: Step) -> Verdict:
         """What became of all fixes, wave by wave; winner numbers are rows of the fixes, what is not judged is superseded."""
-        chosen, marks = newest(fixes.slot * ticks + at, fixes.ts, fixes.fit, fixes.marks)
-        fit = fixes.fit[chosen]
+        found = fixes.newest(self._memory.scratch)
+        fit = fixes.fit[found.rows]
         if not fit.all():
-            chosen, marks = chosen[fit], marks[fit]
+            found = found.take(fit)
         verdict = Verdict.none(len(fixes), SUPERSEDED)
+        found = pass_over(self._memory, fixes, found, rules.params, self._timeline.tick_ms, verdict)
         told = []
-        for wave in waves(fixes.slot[chosen]):
-            rows = chosen[wave]
-            one = self._judge(fixes, rows, marks[wave], rules)
+        for wave in waves(found):
+            rows = wave.rows
+            one = self._judge(fixes, rows, wave.marks, rules)
             verdict.outcome[rows], verdict.heard[rows] = one.outcome, one.heard
             told.append(replace(one.told, winner=rows[one.told.winner]))
         failed = np.flatnonzero(verdict.outcome == INTERNAL_ERROR)
-        step.refused += [(offset, OUTCOMES[INTERNAL_ERROR]) for offset in np.sort(fixes.offset[failed]).tolist()]
+        places = zip(fixes.offset[failed].tolist(), fixes.item[failed].tolist(), strict=True)
+        step.refused += [(offset, item, OUTCOMES[INTERNAL_ERROR]) for offset, item in sorted(places)]
         return replace(verdict, told=Told.concatenate(told)) if told else verdict
 
     def _judge(self, fixes: Fixes, rows: Indices, marks: NDArray[np.uint8], rules: _Rules) -> Verdict:
         """Judge winners of different bikes. State is written last, so that a failure leaves it as it was."""
         slots = fixes.slot[rows]
-        bikes = self._rows.take(slots)
+        bikes = self._memory.take(slots)
         try:
             verdict = judge(bikes, self._winners(fixes, rows, marks), rules.params, rules.borders.city_of)
         except MemoryError:
@@ -236,7 +242,7 @@ class Source:
             if len(rows) == 1:
                 return Verdict.none(1, INTERNAL_ERROR)
             return Verdict.concatenate([self._judge(fixes, rows[i : i + 1], marks[i : i + 1], rules) for i in range(len(rows))])
-        put(self._rows, slots, bikes)
+        self._memory.put(slots, bikes)
         return verdict
 
     def _winners(self, fixes: Fixes, rows: Indices, marks: NDArray[np.uint8]) -> Winners:
@@ -269,18 +275,13 @@ class Source:
 
     def _move_borders(self, borders: Borders) -> None:
         """Every place is in the city that the borders now in force say."""
-        bikes = self._rows[: len(self._bikes)]
+        bikes = self._memory.hot[: len(self._bikes)]
         bikes["place_city"] = borders.city_of(bikes["place_lat"], bikes["place_lng"])
         self._borders = borders
 
-    def _make_room(self, bikes: int) -> None:
-        if bikes > len(self._rows):
-            more = max(int(len(self._rows) * (_GROWTH - 1)), bikes - len(self._rows))
-            self._rows = with_room(self._rows, more)
-
     def _remembered(self, tick: int) -> NDArray[np.bool_]:
         """Bikes that are more than nothing to any tick after this one; bool (bikes,)."""
-        ts = self._rows["ts"][: len(self._bikes)]
+        ts = self._memory.hot["ts"][: len(self._bikes)]
         epochs = self._timeline.epochs[max(self._timeline.index_at(tick), 0) :]
         ttl = max(epoch.bike.ttl_ms for epoch in epochs)
         remembered: NDArray[np.bool_] = (ts != 0) & ((tick + 1) * self._timeline.tick_ms - ts <= 2 * ttl)
@@ -293,7 +294,7 @@ class Source:
             keep[fixes.slot] = True
         kept = int(keep.sum())
         if kept < 0.9 * len(keep):
-            self._rows = with_room(self._rows.take(np.flatnonzero(keep)), int(kept * (_GROWTH - 1)) + _LEAST_ROWS)
+            self._memory.keep(np.flatnonzero(keep))
             self._bikes.keep(keep)
             number = np.cumsum(keep) - 1
             for fixes in self._open:
@@ -307,14 +308,18 @@ class Source:
         keep = self._remembered(self.through)
         if keep.sum() < 0.75 * len(keep):
             self._sweep_at = 0  # much is forgotten: the next close frees it
-        return {**pack_clock(self._clock), **pack_bikes(self._bikes, self._rows, keep, self._timeline)}
+        return {
+            **pack_clock(self._clock),
+            **pack_bikes(self._bikes, self._memory.take(np.flatnonzero(keep)), keep, self._timeline),
+        }
 
     @classmethod
     def restore(cls, index: int, timeline: Timeline, packed: Mapping[str, NDArray[np.generic] | bytes]) -> Source:
         """A source as packed, perhaps by a process that knew fewer epochs. Read the log on from `resume_offset`."""
         source = cls(index, timeline)
         source._clock = unpack_clock(packed, timeline.tick_ms)
-        source._bikes, source._rows = unpack_bikes(packed, timeline)
+        source._bikes, rows = unpack_bikes(packed, timeline)
+        source._memory = Memory.of(rows)
         source._sweep_at = max(_LEAST_ROWS, int(len(source._bikes) * _GROWTH))
         return source
 

@@ -58,12 +58,11 @@ def padded(strings: Sequence[bytes | bytearray]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join((_PADDING, *strings, _PADDING)), dtype=np.uint8)
 
 
-def blocks(buffer: NDArray[np.uint8], at: NDArray[np.int64], words: int) -> Words:
-    """`words` words of 8 bytes, the first byte lowest, from each of n places: uint64 (words, n).
+def words_of(buffer: NDArray[np.uint8]) -> Words:
+    """The word of 8 bytes, the first byte lowest, at every place of n bytes but the last seven: uint64 (n - 7,), not aligned.
 
-    The places need not be aligned. One wide look costs as much as a narrow one.
+    A view that cannot be written to.
     """
-    width = 8 * words
-    view = np.ndarray((len(buffer) - width + 1,), f"V{width}", buffer, 0, (1,))
-    taken: Words = view[at].view(np.uint64).reshape(len(at), words).T
-    return taken
+    words: Words = np.ndarray((len(buffer) - 7,), np.uint64, buffer, 0, (1,))
+    words.flags.writeable = False
+    return words

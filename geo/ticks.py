@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geo.compiled import compiled
+
 Times = NDArray[np.int64]
 Indices = NDArray[np.int64]
 
@@ -83,27 +85,63 @@ class TickClock:
         self.before_first_ms = max(self.now_ms, int(record_ms[:start].max())) if start else self.now_ms
 
 
-def newest(group: Indices, ts: Times, fit: NDArray[np.bool_], marks: NDArray[np.uint8]) -> tuple[Indices, NDArray[np.uint8]]:
-    """One of n > 0 rows for each group, in ascending order of group, and the bits that any row of the group has.
+@dataclass(slots=True)
+class Newest:
+    """One of n rows for each of m groups (bike, tick), groups in order of their first row.
 
-    It is the fit row of greatest ts, of equal ones the last; in a group with no fit row, any. group int64 (n,), below
-    2**62 / n; marks: bits, uint8 (n,). Associative: rows may be reduced part by part.
+    rows   int64 (m,)
+    marks  uint8 (m,)  bits that any row of the group has
+    wave   int64 (m,)  how many groups of the same bike come before it
     """
-    n = len(group)
-    bits = n.bit_length()
-    # One sort of (group, row) in one number: several times faster than an argsort, and stable by construction.
-    keys = np.sort((group << bits) | np.arange(n))
-    rows = keys & ((1 << bits) - 1)
-    keys >>= bits
-    first = np.empty(n, dtype=np.bool_)
-    first[0] = True
-    np.not_equal(keys[1:], keys[:-1], out=first[1:])
-    starts = np.flatnonzero(first)
-    if len(starts) == n:
-        return rows, marks[rows]
-    chosen = rows[starts]
-    crowded = np.repeat(np.diff(starts, append=n) > 1, np.diff(starts, append=n))
-    number, several = (np.cumsum(first) - 1)[crowded], rows[crowded]
-    order = np.lexsort((ts[several], fit[several], number))
-    chosen[number[order]] = several[order]  # of several writes to one place the last one stays
-    return chosen, np.bitwise_or.reduceat(marks[rows], starts)
+
+    rows: Indices
+    marks: NDArray[np.uint8]
+    wave: NDArray[np.int64]
+
+    def take(self, which: Indices | NDArray[np.bool_]) -> Newest:
+        """Some of the groups."""
+        return Newest(self.rows[which], self.marks[which], self.wave[which])
+
+
+def newest(
+    bike: Indices, tick: Times, ts: Times, fit: NDArray[np.bool_], marks: NDArray[np.uint8], scratch: NDArray[np.int32]
+) -> Newest:
+    """Of each bike and tick the fit row of greatest ts, of equal ones the last; in a group with no fit row, any.
+
+    Associative: rows may be reduced part by part. All but scratch have n rows; ticks ascend. scratch: int32, -1 for every bike
+    that there may be, as it is again afterwards.
+    """
+    found = Newest(np.empty_like(bike), np.empty_like(marks), np.empty_like(bike))
+    m = _newest(bike, tick, ts, fit, marks, scratch, found.rows, found.marks, found.wave)
+    return found.take(np.arange(m)) if m < len(bike) else found
+
+
+@compiled
+def _newest(
+    bike: Indices,
+    tick: Times,
+    ts: Times,
+    fit: NDArray[np.bool_],
+    marks: NDArray[np.uint8],
+    group_of: NDArray[np.int32],
+    rows: Indices,
+    union: NDArray[np.uint8],
+    wave: NDArray[np.int64],
+) -> int:
+    """Fills the last three; gives how many groups there are."""
+    m = 0
+    for i in range(len(bike)):
+        group = group_of[bike[i]]
+        if group >= 0 and tick[rows[group]] == tick[i]:
+            union[group] |= marks[i]
+            best = rows[group]
+            if fit[i] > fit[best] or (fit[i] == fit[best] and ts[i] >= ts[best]):
+                rows[group] = i
+            continue
+        wave[m] = wave[group] + 1 if group >= 0 else 0
+        rows[m], union[m] = i, marks[i]
+        group_of[bike[i]] = m
+        m += 1
+    for group in range(m):
+        group_of[bike[rows[group]]] = -1
+    return m

@@ -111,6 +111,13 @@ class Watch:
         """Pairs that have an open episode."""
         return [pair for pair, episode in self.episodes.items() if episode.phase is Phase.OPEN]
 
+    def are_open(self, pairs: Slots) -> NDArray[np.bool_]:
+        """Which of n pairs, -1 for none, have an open episode: bool (n,)."""
+        self._fit()
+        open_ = (pairs >= 0) & self._tracked[pairs]
+        open_[open_] = [self.episodes[pair].phase is Phase.OPEN for pair in pairs[open_].tolist()]
+        return open_
+
     def tracked(self) -> NDArray[np.bool_]:
         """Pairs that must keep their slot: bool (counts.size,)."""
         self._fit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.city import CityState, Event
+from geo.density import Telling
 from geo.merge import Merger, Waiting
 from geo.params import SEMANTICS, Timeline
 from streams.batches import Run
+from streams.density import DensityMirror, density_record
 from streams.errors import NewerFormat, WireError
 from streams.events import AlertTopics, alert_records, open_record
 from streams.frames import Assembler, Complete, Message, Part, decode_frame, decode_message
@@ -132,6 +134,11 @@ class CityPartition:
             events += city.advance(ready, mine)
         return events
 
+    def tellings(self) -> Iterator[Telling]:
+        """What is to be told of the cells of its cities, by city in order of time; each once."""
+        for city in self.cities.values():
+            yield from city.density.take()
+
     def waits_for(self) -> list[tuple[str, int]]:
         return [self.sources[i] for i in self.merger.waits_for()]
 
@@ -147,6 +154,7 @@ class CityStage:
         timeline: Timeline,
         sources: Sequence[tuple[str, int]],
         topics: AlertTopics,
+        density_topic: str,
         progress_topic: str,
         sink: Sink,
         metrics: Metrics,
@@ -157,13 +165,14 @@ class CityStage:
         self._timeline = timeline
         self._sources = sources
         self._topics = topics
+        self._density_topic = density_topic
         self._progress_topic = progress_topic
         self._sink = sink
         self._metrics = metrics
         self._clock = clock
         self._now_ms = now_ms
         self._reader = reader
-        self._mirrors: dict[int, Mirror] = {}
+        self._mirrors: dict[int, tuple[Mirror, DensityMirror]] = {}
         self._routes = {route.partition: route for route in facts_routes(timeline)}
         self._hashes = {bytes.fromhex(epoch.hash)[:16] for epoch in timeline.epochs}
         self._warned: set[bytes] = set()
@@ -185,18 +194,40 @@ class CityStage:
         return state
 
     async def loaded(self, topic: str, partition: int, state: PartitionState) -> None:
-        self._mirrors[partition] = Mirror(self._reader, (self._topics.alerts_open, partition))
+        opened = Mirror(self._reader, (self._topics.alerts_open, partition))
+        self._mirrors[partition] = opened, DensityMirror(self._reader, self._density_topic, partition)
         await self.mend(partition)
 
     async def mend(self, partition: int) -> None:
-        """Make our partition of `alerts.open` say what the state says: a zombie may have written into it."""
-        mirror, state = self._mirrors.get(partition), self.states.get(partition)
-        if mirror is None or state is None:
+        """Make our partition of the compacted topics say what the state says: a zombie may have written into it.
+
+        Nothing may be taken into the state meanwhile: what it decides would be sent, and then the older again.
+        """
+        await self.read_back(partition)
+        await self.put_right(partition)
+
+    async def read_back(self, partition: int) -> None:
+        """Read what was written since the last time; may wait for a broker, and harms nothing meanwhile."""
+        if partition in self._mirrors:
+            await self._sink.flush()
+            for mirror in self._mirrors[partition]:
+                await mirror.refresh()
+
+    async def put_right(self, partition: int) -> None:
+        """Rewrite what was read back and differs from the state."""
+        state = self.states.get(partition)
+        if state is None or partition not in self._mirrors:
             return
-        await self._sink.flush()
-        await mirror.refresh()
-        if self.states.get(partition) is not state:
-            return
+        opened, density = self._mirrors[partition]
+        await self._put_alerts_right(opened, state)
+        wrong = list(density.wrong(state.cities))
+        if wrong:
+            log.warning("cell.density does not say of %d cells what was told last: written again", len(wrong))
+        for record in wrong:
+            await self._sink.send(record)
+
+    async def _put_alerts_right(self, mirror: Mirror, state: CityPartition) -> None:
+        partition = state.route.partition
         events = (event for city in state.cities.values() for event in city.open_events().values())
         opened = {event.episode_id.encode(): event for event in events if not event.shadow}
         for key in [key for key in mirror.newest if key not in opened]:
@@ -226,6 +257,9 @@ class CityStage:
         decided = time.perf_counter()
         for event in events:
             await self._publish(event, state.route.partition)
+        for told in state.tellings():
+            await self._sink.send(density_record(told, self._density_topic, state.route.partition))
+            self._metrics.density_told(told.city)
         if state.merger.done > before:
             await self._progress(state)
         self._metrics.step.labels("merge").observe(merged - started)
@@ -289,6 +323,7 @@ class CityStage:
                 key = (event.operator, *event.rule)
                 counts[key] = counts.get(key, 0) + 1
             self._metrics.episodes(name, counts)
+            self._metrics.density(name, cells=city.density.cells)
             self._metrics.roster(name, {operator: city.roster_count(operator) for operator in self._timeline.operators})
 
     # --- watching -------------------------------------------------------------------------------------------------------

@@ -146,6 +146,10 @@ class Metrics:
         self.alert_events = self._counter(
             "alert_events", "Alert events sent; re-sent ones after a crash count again.", "city operator kind state"
         )
+        self.density_records = self._counter(
+            "density_records", "Records told to cell.density; re-sent ones after a crash count again.", "city"
+        )
+        self.density_cells = self._gauge("density_cells", "Cells of a city that are told to hold bikes.", "city")
         self.alert_latency = self._histogram(
             "alert_latency_seconds",
             "From the record that closed the deciding tick to the event's acknowledgement (live clock only).",
@@ -191,6 +195,7 @@ class Metrics:
                 self.pings.labels(operator or UNKNOWN, outcome)
         for city in self._cities:
             self.facts.labels(city)
+            self.density_records.labels(city)
             for operator in (*self._operators, EVERY_OPERATOR):
                 for kind in KINDS:
                     for state in STATES:
@@ -235,6 +240,14 @@ class Metrics:
         """Standing bikes of a city by operator."""
         for operator, count in bikes.items():
             self.roster_bikes.labels(self._city(city), self._operator(operator)).set(count)
+
+    def density_told(self, city: str) -> None:
+        """One record was handed over."""
+        self.density_records.labels(self._city(city)).inc()
+
+    def density(self, city: str, *, cells: int) -> None:
+        """Cells of a city that are told to hold bikes."""
+        self.density_cells.labels(self._city(city)).set(cells)
 
     def episodes(self, city: str, counts: Mapping[tuple[str, str, str], int]) -> None:
         """Open episodes of a city by (operator, policy id, rule id); operator "" is city-wide. All of them, each time."""
@@ -283,7 +296,7 @@ class Metrics:
 
     def forget_city(self, city: str) -> None:
         """The city is another worker's now. (Its partition of the facts is a source to forget, too.)"""
-        cities = (self.city_clock, self.city_waits, self.roster_bikes, self.open_episodes)
+        cities = (self.city_clock, self.city_waits, self.roster_bikes, self.open_episodes, self.density_cells)
         for gauge in cities:
             _drop(gauge, city=city)
 

@@ -11,13 +11,14 @@ from streams.readback import LogReader, Place
 
 
 class Mirror:
-    """Newest value by key of one partition of a compacted topic."""
+    """Newest value by key of one partition of a compacted topic. touched: keys written since it was last emptied."""
 
     def __init__(self, reader: LogReader, place: Place) -> None:
         self._reader = reader
         self._place = place
         self._position = 0
         self.newest: dict[bytes, bytes] = {}
+        self.touched: set[bytes] = set()
 
     async def refresh(self) -> None:
         """Read to the present end; the first time from the start."""
@@ -26,6 +27,7 @@ class Mirror:
         for record in records[self._place]:
             if record.key is None:
                 continue
+            self.touched.add(record.key)
             if record.value is None:
                 self.newest.pop(record.key, None)
             else:

@@ -13,7 +13,6 @@ import orjson
 from geo.frame import OUTCOMES, QUARANTINED, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Records, Source
-from geo.spans import Spans
 from streams.batches import Batch, Run
 from streams.frames import Sender, Writer, encode_frame
 from streams.keeper import Boundary, PartitionState
@@ -62,10 +61,14 @@ class QuarantineCap:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A record that is set aside: where it was, whose, what it said, and why. index -1: of an earlier batch."""
+    """A ping that is set aside: where it was, whose, what it said, and why.
+
+    index: in the batch; -1: of an earlier one. item: which ping of its record; -1: the record is no more than this.
+    """
 
     index: int
     offset: int
+    item: int
     operator: int
     reason: str
     text: str
@@ -150,19 +153,19 @@ class PingsStage:
         if not runs:
             return
         started = time.perf_counter()
-        batch = Batch.of_runs(runs)
-        records, malformed = state.decoder.decode(batch)
+        read = Batch.of_runs(runs)
+        records, malformed, batch = state.decoder.decode(read)
         decoded = time.perf_counter()
         frames, refused = self._judge(state, records, malformed)
         state.position = runs[-1].next_offset
-        state.clock_record_outstanding &= records.has_value is None
+        state.clock_record_outstanding &= read.has_value is None
         judged = time.perf_counter()
-        self._metrics.batch_records.observe(len(batch))
+        self._metrics.batch_records.observe(len(read))
         self._metrics.step.labels("decode").observe(decoded - started)
         self._metrics.step.labels("judge").observe(judged - decoded)
         await self._tell(state, frames)
         if refused:
-            await self._set_aside(state, runs, batch.values, refused)
+            await self._set_aside(state, runs, batch, refused)
         self._metrics.step.labels("frames").observe(time.perf_counter() - judged)
         state.clock_ms = max(state.clock_ms, int(batch.record_ms.max()))
         through = state.source.through
@@ -175,13 +178,7 @@ class PingsStage:
         self, state: PingPartition, records: Records, malformed: Sequence[tuple[int, str]]
     ) -> tuple[list[Frame], list[Refused]]:
         step = state.source.add(records)
-        refused = [Refused(i, int(records.offsets[i]), -1, "malformed", text) for i, text in malformed]
-        if step.refused:
-            at = {offset: i for i, offset in enumerate(records.offsets.tolist())}
-            whose = dict(zip(records.rows.tolist(), records.operator.tolist(), strict=True))
-            for offset, reason in step.refused:
-                index = at.get(offset, -1)
-                refused.append(Refused(index, offset, whose.get(index, -1), reason, _TEXT[reason]))
+        refused = _refused(records, malformed, step.refused) if malformed or step.refused else []
         for frame in step.frames:
             self._metrics.count_outcomes(frame.outcomes)
             for city, section in frame.sections.items():
@@ -207,7 +204,7 @@ class PingsStage:
                 await self._sink.send(Record(self._facts_topic, route.partition, None, value))
         state.told_through = through
 
-    async def _set_aside(self, state: PingPartition, runs: Sequence[Run], values: Spans, refused: Sequence[Refused]) -> None:
+    async def _set_aside(self, state: PingPartition, runs: Sequence[Run], batch: Batch, refused: Sequence[Refused]) -> None:
         owners = [(run, i) for run in runs for i in range(len(run))]
         tick = state.source.through + 1
         kept: dict[str, int] = dict.fromkeys(QUARANTINED, 0)
@@ -219,8 +216,8 @@ class PingsStage:
             kept[one.reason] += 1
             key, value = None, None
             if one.index >= 0:
-                run, i = owners[one.index]
-                key, [value] = run.key(i), values[one.index : one.index + 1].tolist()
+                run, i = owners[one.index if batch.taken is None else batch.taken.record[one.index]]
+                key, [value] = run.key(i), batch.values[one.index : one.index + 1].tolist()
             await self._sink.send(quarantine_record(self._quarantine_topic, state, one, key, value))
         for reason, count in total.items():
             if count:
@@ -251,6 +248,20 @@ class PingsStage:
         return {tp: state.clock_ms for tp, state in self._states.items() if state.clock_ms >= 0}
 
 
+def _refused(records: Records, malformed: Sequence[tuple[int, str]], judged: Sequence[tuple[int, int, str]]) -> list[Refused]:
+    """What the decoder and the source refused, as it is to be set aside."""
+    offsets = records.offsets.tolist()
+    items = [-1] * len(offsets) if records.items is None else records.items.tolist()
+    refused = [Refused(i, offsets[i], items[i], -1, "malformed", text) for i, text in malformed]
+    if judged:
+        at = {place: i for i, place in enumerate(zip(offsets, items, strict=True))}
+        whose = dict(zip(records.rows.tolist(), records.operator.tolist(), strict=True))
+        for offset, item, reason in judged:
+            index = at.get((offset, item), -1)
+            refused.append(Refused(index, offset, item, whose.get(index, -1), reason, _TEXT[reason]))
+    return refused
+
+
 _TEXT = {
     "unknown_operator": "the operator is not in the allow-list, or not the one whose feed this is: correct the feed, or allow the operator",
     "future": "the device time is more than a minute ahead of the record's time: check the device's clock and the unit of `ts` (ms)",
@@ -259,12 +270,15 @@ _TEXT = {
 
 
 def quarantine_record(topic: str, state: PingPartition, one: Refused, key: bytes | None, value: bytes | None) -> Record:
-    """The refused record as JSON: what it said (cut), why it is refused, and where it came from."""
+    """The refused record, or the refused ping of it, as JSON: what it said (cut), why it is refused, and where it came from."""
+    origin: dict[str, Any] = {"topic": state.topic, "partition": state.partition, "offset": one.offset}
+    if one.item >= 0:
+        origin["index"] = one.item
     body: dict[str, Any] = {
         "schema": "urban-brain/quarantine/1",
         "reason": one.reason,
         "text": one.text,
-        "origin": {"topic": state.topic, "partition": state.partition, "offset": one.offset},
+        "origin": origin,
         "value": None if value is None else value[:QUARANTINE_VALUE_BYTES].decode("utf-8", "backslashreplace"),
         "value_bytes": None if value is None else len(value),
         "value_sha256": None if value is None else sha256(value).hexdigest(),

@@ -16,9 +16,17 @@ _REMEDIES = {
     "accuracy": "send metres, 0 or more, or leave it out",
     "status": "send a vehicle_state of MDS 2.0, or leave it out",
     "event": "send an event_type of MDS 2.0, at most 128 characters, or leave it out",
+    "device_id": "send the device's id as a string of 1 to 128 printable characters",
+    "timestamp": "send milliseconds since 1970 as an integer, before the year 2100",
+    "location": "send an object with lat and lng",
+    "provider_id": "send the provider's id as a string; without it only an operator's own feed can do",
 }
 _OTHER_FIELD = "see the table of fields in docs/semantics.md, or leave it out"
-_NOT_AN_OBJECT = "send one flat JSON object in UTF-8 per record"
+_NOT_AN_OBJECT = "send one flat JSON object in UTF-8, or an array of such, or one a line"
+
+
+class BrokenRecordError(ValueError):
+    """A record that may hold several pings and is broken as a whole. Its text is the reason."""
 
 
 def shown(value: object) -> str:
@@ -39,6 +47,11 @@ def explain(value: bytes, error: Exception) -> str:
     if not field:
         return f"{rule}; got {_cut(value)}; {_NOT_AN_OBJECT}"
     return f"{field}: {rule}; got {_field(value, field)}; {_REMEDIES.get(field, _OTHER_FIELD)}"
+
+
+def too_many(pings: int, most: int) -> BrokenRecordError:
+    """The reason of a record that holds more than it may."""
+    return BrokenRecordError(f"a record of this size must hold at most {most} pings; got {pings}; send them in more records")
 
 
 def _cut(value: bytes) -> str:

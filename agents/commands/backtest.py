@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -19,6 +19,8 @@ from agents.commands.common import (
     progress,
     tell_bad_rows,
 )
+from geo.alert import rfc3339
+from geo.density import Telling
 from streams.feeds.order import feed_records
 from streams.feeds.producing import Produced
 from streams.feeds.readers import read_rows
@@ -31,6 +33,11 @@ from streams.settings import load
 @config_option
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Alert events, one a line; - is stdout."
+)
+@click.option(
+    "--density",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also what the topic cell.density would hold, one record a line: key, observed_at, value (null: without value).",
 )
 @click.option(
     "--policy",
@@ -52,6 +59,7 @@ def command(
     strict: bool,
     config: tuple[Path, ...],
     out: Path,
+    density: Path | None,
     policies: tuple[Path, ...],
     partitions: int,
     as_json: bool,
@@ -71,8 +79,8 @@ def command(
     target = nullcontext(click.get_binary_stream("stdout")) if to_stdout else out.open("wb")
     try:
         records = feed_records(read_rows(files, how, report), Router(settings), spread_ms=round(spread * 1000))
-        with target as file, progress("Backtesting") as show:
-            for event in backtest(settings, _counted(records, done, show, started), partitions=partitions):
+        with target as file, _cells(density) as cells, progress("Backtesting") as show:
+            for event in backtest(settings, _counted(records, done, show, started), partitions=partitions, density=cells):
                 file.write(event.body + b"\n")
                 kinds[event.operator, event.kind, event.state] += 1
     except TableError as error:
@@ -80,6 +88,21 @@ def command(
     done.seconds = time.monotonic() - started
     _tell(kinds, done, report, as_json=as_json, err=to_stdout)
     return tell_bad_rows(report, strict=strict)
+
+
+@contextmanager
+def _cells(path: Path | None) -> Iterator[Callable[[Telling], None]]:
+    """Where what is told of cells goes: a line each, with the same bytes as the record's value, or nowhere."""
+    if path is None:
+        yield lambda told: None
+        return
+    with path.open("wb") as file:
+
+        def write(told: Telling) -> None:
+            heading = f'{{"key":"{told.key.decode()}","observed_at":"{rfc3339(told.at_ms)}","value":'
+            file.write(heading.encode() + (told.body or b"null") + b"}\n")
+
+        yield write
 
 
 def _counted(

@@ -92,11 +92,12 @@ def input_options(function: F) -> F:
                      help="Lay rows that share a time evenly over so many seconds, in file order."),
         click.option("--split-operators", type=click.IntRange(min=1), metavar="N",
                      help="Split the bikes over the first N allowed operators, by a stable hash of their id."),
-        click.option("--operator", metavar="NAME", help="Operator of a feed that names none (csv, mobike)."),
-        click.option("--tz", metavar="ZONE", help="Time zone of times that have no offset (csv)."),
-        click.option("--map", "mapping", type=MapType(), help="Columns of a csv: ts=when,lng=lon,status=:available."),
+        click.option("--operator", metavar="NAME", help="Operator of a feed that names none (not ndjson)."),
+        click.option("--tz", metavar="ZONE", help="Time zone of times that have no offset (not ndjson)."),
+        click.option("--map", "mapping", type=MapType(), help="Columns of a table: ts=when,lng=lon,status=:available."),
         click.option("--format", "form", type=click.Choice(FORMATS), default="ndjson", show_default=True,
-                     help="ndjson: a ping a line; csv: any table; mobike: bike_id,ts,lon,lat. Gzip is unpacked."),
+                     help="ndjson: a ping a line; csv: any table; mobike: bike_id,ts,lon,lat; trips: a table of trips, "
+                     "bike_id,start_ts,start_lat,start_lng,end_ts,end_lat,end_lng. Gzip is unpacked."),
         click.argument("files", nargs=-1, required=True, metavar="FILE…",
                        type=click.Path(exists=True, dir_okay=False, path_type=Path)),
     ):  # fmt: skip
@@ -120,7 +121,7 @@ def file_format(
     if split_operators is not None and split_operators > len(allowed):
         raise click.UsageError(f"--split-operators {split_operators}: only {len(allowed)} operators are allowed.")
     if form == "ndjson" and (mapping or tz or operator):
-        raise click.UsageError("--map, --tz and --operator are for tables: give --format csv.")
+        raise click.UsageError("--map, --tz and --operator are for tables: give --format csv or trips.")
     columns = dict(mapping or {})
     if operator is not None:
         columns["operator"] = f":{operator}"

@@ -26,9 +26,13 @@ FIELDS = (
     "bike_id", "operator", "ts", "received_at", "lat", "lng", "accuracy", "speed", "heading", "battery", "status",
     "vehicle_type", "event", "telemetry_id",
 )  # fmt: skip
+TRIP_FIELDS = (
+    "bike_id", "operator", "vehicle_type", "start_ts", "start_lat", "start_lng", "end_ts", "end_lat", "end_lng",
+)  # fmt: skip
 NUMBERS = frozenset({"lat", "lng", "accuracy", "speed", "heading", "battery"})
 MOBIKE = {"lng": "lon", "status": ":available", "operator": ":mobike"}
-FORMATS = ("ndjson", "csv", "mobike")
+FORMATS = ("ndjson", "csv", "mobike", "trips")
+_ENDS = (("start_", "on_trip", "trip_start"), ("end_", "available", "trip_end"))
 _GZIP_MAGIC = b"\x1f\x8b"
 _MOST_LINE = 1 << 20
 
@@ -131,56 +135,101 @@ def _csv_rows(stream: IO[bytes], file: str, form: Format, report: ReadReport) ->
     header = next(table, None)
     if header is None:
         raise TableError(f"{file} is empty; a CSV file begins with the names of its columns")
-    make = _row_maker(file, header, form)
+    make = (_trip_maker if form.name == "trips" else _row_maker)(file, header, form)
     while True:
         try:
             cells = next(table)
             if not cells:
                 continue
-            row = make(cells)
+            rows = make(cells)
         except StopIteration:
             break
         except (UnreadableRowError, csv.Error) as error:
             report.skip(file, table.line_num, str(error))
             continue
         report.rows += 1
-        yield row
+        yield from rows
     text.detach()
 
 
-def _row_maker(file: str, header: Sequence[str], form: Format) -> Callable[[Sequence[str]], Row]:
-    """A function that makes a row of a table's cells."""
-    columns, constants = _columns(file, header, form)
-    width = len(header)
+_Maker = Callable[[Sequence[str]], list[Row]]
 
-    def make(cells: Sequence[str]) -> Row:
-        if len(cells) != width:
-            raise UnreadableRowError(f"has not {width} columns")
-        ping: dict[str, object] = dict(constants)
-        for key, index in columns:
-            if text := cells[index]:
-                ping[key] = _cell(key, text, form.zone)
-        bike, moment, operator = ping.get("bike_id"), ping.get("received_at", ping.get("ts")), ping.get("operator")
-        if not isinstance(bike, str) or not isinstance(moment, int):
-            raise UnreadableRowError("has no bike_id or no time")
-        return Row(moment, bike, operator if isinstance(operator, str) else None, _encode(ping))
+
+def _row_maker(file: str, header: Sequence[str], form: Format) -> _Maker:
+    """A function that makes the row of a table's cells."""
+    read = _cells_reader(file, header, form)
+
+    def make(cells: Sequence[str]) -> list[Row]:
+        ping = read(cells)
+        return [_row(ping, ping.get("received_at", ping.get("ts")))]
 
     return make
 
 
+def _trip_maker(file: str, header: Sequence[str], form: Format) -> _Maker:
+    """A function that makes two pings of a trip's cells: at its start the bike is ridden, at its end it is parked.
+
+    Where one end has no time it says nothing: the trip has not ended, or began before the table did.
+    """
+    read = _cells_reader(file, header, form)
+
+    def make(cells: Sequence[str]) -> list[Row]:
+        trip = read(cells)
+        start, end = trip.get("start_ts"), trip.get("end_ts")
+        if isinstance(start, int) and isinstance(end, int) and end < start:
+            raise UnreadableRowError("ends before it starts")
+        rows = []
+        for side, status, event in _ENDS:
+            if (moment := trip.get(f"{side}ts")) is not None:
+                ping = {key: value for key, value in trip.items() if not key.startswith(("start_", "end_"))}
+                ping |= {key: trip[side + key] for key in ("ts", "lat", "lng") if side + key in trip}
+                rows.append(_row({**ping, "status": status, "event": event}, moment))
+        if not rows:
+            raise UnreadableRowError("has no bike_id or no time")
+        return rows
+
+    return make
+
+
+def _row(ping: dict[str, object], moment: object) -> Row:
+    bike, operator = ping.get("bike_id"), ping.get("operator")
+    if not isinstance(bike, str) or not isinstance(moment, int):
+        raise UnreadableRowError("has no bike_id or no time")
+    return Row(moment, bike, operator if isinstance(operator, str) else None, _encode(ping))
+
+
+def _cells_reader(file: str, header: Sequence[str], form: Format) -> Callable[[Sequence[str]], dict[str, object]]:
+    """A function that gives what a table's cells say, by canonical field; what is empty says nothing."""
+    columns, constants = _columns(file, header, form)
+    width = len(header)
+
+    def read(cells: Sequence[str]) -> dict[str, object]:
+        if len(cells) != width:
+            raise UnreadableRowError(f"has not {width} columns")
+        said: dict[str, object] = dict(constants)
+        for key, index in columns:
+            if text := cells[index]:
+                said[key] = _cell(key, text, form.zone)
+        return said
+
+    return read
+
+
 def _columns(file: str, header: Sequence[str], form: Format) -> tuple[list[tuple[str, int]], dict[str, object]]:
     """Canonical fields with their column's index, and the constants. Raises TableError that names what is missing."""
-    mapping = {name: name for name in FIELDS if name in header}
+    fields = TRIP_FIELDS if form.name == "trips" else FIELDS
+    required = ("bike_id", *TRIP_FIELDS[3:]) if form.name == "trips" else ("bike_id", "ts", "lat", "lng")
+    mapping = {name: name for name in fields if name in header}
     mapping |= (dict(MOBIKE) if form.name == "mobike" else {}) | dict(form.mapping)
     constants = {key: _cell(key, source[1:], form.zone) for key, source in mapping.items() if source.startswith(":")}
     named = {key: source for key, source in mapping.items() if not source.startswith(":")}
-    unknown = sorted(set(mapping) - set(FIELDS))
+    unknown = sorted(set(mapping) - set(fields))
     if unknown:
-        raise TableError(f"--map names unknown fields: {', '.join(unknown)}; there are {', '.join(FIELDS)}")
+        raise TableError(f"--map names unknown fields: {', '.join(unknown)}; there are {', '.join(fields)}")
     absent = sorted(source for source in named.values() if source not in header)
     if absent:
         raise TableError(f"{file} has no columns {', '.join(absent)}; it has {', '.join(header)}")
-    needed = [key for key in ("bike_id", "ts", "lat", "lng") if key not in mapping]
+    needed = [key for key in required if key not in mapping]
     if needed:
         raise TableError(f"{file} has no columns {', '.join(needed)}; map them: --map {needed[0]}=COLUMN")
     return [(key, header.index(source)) for key, source in named.items()], constants
@@ -188,6 +237,7 @@ def _columns(file: str, header: Sequence[str], form: Format) -> tuple[list[tuple
 
 def _cell(key: str, text: str, zone: tzinfo | None) -> object:
     """A cell's value. A number that is none stays a text: the ping is then malformed, and counted as such."""
+    key = key.removeprefix("start_").removeprefix("end_")
     if key in TIME_FIELDS:
         try:
             return text_ms(text, zone)

@@ -10,8 +10,9 @@ import msgspec
 import orjson
 
 from streams.pacing import Progress
-from streams.pings import _GatewayPing as GatewayPing
-from streams.schemas.payloads import Alert, CloudEventHeaders, OpenAlertHeaders, Quarantine
+from streams.packs import MOST_PINGS
+from streams.ping_forms import GatewayPing, Telemetry
+from streams.schemas.payloads import Alert, CloudEventHeaders, Coverage, Density, DensityHeaders, OpenAlertHeaders, Quarantine
 from streams.settings.deployment import Deployment
 from streams.settings.values import Topics
 from streams.topics import COMPACTED
@@ -23,7 +24,8 @@ ASYNCAPI = "3.0.0"
 PING = "Ping"
 
 _PING_TEXT = (
-    "Where a bike is and how it does. One flat JSON object a record, the bike's id as its key. Unknown fields are ignored."
+    "Where a bike is and how it does. One flat JSON object a record, the bike's id as its key; or several in a record, as an array "
+    "or one a line. Unknown fields are ignored."
 )
 _PING_FIELDS: Mapping[str, str] = {
     "bike_id": "Id of the bike: 1 to 128 printable characters. A bike is (operator, id).",
@@ -43,12 +45,33 @@ _PING_FIELDS: Mapping[str, str] = {
 }
 
 
+_TELEMETRY_FIELDS: Mapping[str, str] = {
+    "device_id": "Id of the bike: 1 to 128 printable characters.",
+    "timestamp": "When the bike was there, by its own clock: milliseconds since 1970.",
+    "location": "Where.",
+    "trip_ids": "Trips that it is on: then it is ridden.",
+    "telemetry_id": "Not used yet.",
+    "provider_id": "Whose bike it is, by `[network.providers]`; on an operator's own feed it may be left out.",
+    "lat": "Latitude in degrees.",
+    "lng": "Longitude in degrees.",
+    "horizontal_accuracy": "In metres; 0 or absent: not reported.",
+}
+
+
 def _components(types: list[Any], template: str) -> Document:
     """JSON Schema of every type that these are made of, by name; the ping under its own."""
     _, found = msgspec.json.schema_components(types, ref_template=template)
     components = {name.lstrip("_").replace("GatewayPing", PING): schema for name, schema in found.items()}
     if PING in components:
-        components[PING] = _ping(components[PING])
+        components[PING] = _ping(components[PING]) | {"title": PING, "description": _PING_TEXT}
+    for name in ("Telemetry", "Location"):
+        if name in components:
+            text = (
+                "A point of MDS 2.0 telemetry: what counts of it."
+                if name == "Telemetry"
+                else "WGS-84 degrees, as in GPS data of MDS."
+            )
+            components[name] = _ping(components[name]) | {"title": name, "description": text}
     return components
 
 
@@ -56,11 +79,10 @@ def _ping(schema: Document) -> Document:
     """The operator may be left out: on an operator's own feed. Fields that do not count are not described by their default."""
     properties = {}
     for name, field in schema["properties"].items():
-        properties[name] = {"description": _PING_FIELDS[name]} | {
-            key: value for key, value in field.items() if key != "default"
-        }
-    required = [name for name in schema["required"] if name != "operator"]
-    return schema | {"title": PING, "description": _PING_TEXT, "properties": properties, "required": required}
+        text = _PING_FIELDS.get(name) or _TELEMETRY_FIELDS[name]
+        properties[name] = {"description": text} | {key: value for key, value in field.items() if key != "default"}
+    required = [name for name in schema["required"] if name not in ("operator", "provider_id")]
+    return schema | {"properties": properties, "required": required}
 
 
 def json_schema(payload: Any, name: str, number: int) -> Document:
@@ -79,6 +101,8 @@ _PARAMETERS = {
     "app_id": {"description": "`app_id` of the deployment.", "default": Deployment.model_fields["app_id"].default},
     "operator": {"description": "Name of an operator of the configuration.", "examples": ["amber"]},
     "feed": {"description": "Topic of a feed, as configured.", "examples": ["bike.pings.amber"]},
+    "mds_feed": {"description": "Topic of a feed with the format mds.", "examples": ["bike.pings.cobalt"]},
+    "arrow_feed": {"description": "Topic of a feed with the format arrow.", "examples": ["bike.pings.jade"]},
     "topic": {"description": "The topic whose state is kept: a feed's, or `city.facts`.", "examples": ["bike.pings.amber"]},
 }
 
@@ -97,12 +121,27 @@ _NOTHING = {"type": "null"}
 _BYTES = {"type": "string", "format": "binary"}
 _JSON = "application/json"
 _EPISODE = "`episode_id` of the alert."
+_CELL = "The city, `/`, and the H3 index of the cell."
 
 
 def _messages() -> Document:
     headers, opened = _schema("CloudEventHeaders"), _schema("OpenAlertHeaders")
+    points = {"type": "array", "items": _schema("Telemetry"), "maxItems": MOST_PINGS}
     return {
         "ping": _message("Ping", "Where a bike is.", _schema(PING), key="`bike_id`.", contentType=_JSON),
+        "pings": _message(
+            "Pings", "Several of the record's time, in order; as an array, or one a line (application/x-ndjson).",
+            {"type": "array", "items": _schema(PING), "maxItems": MOST_PINGS}, contentType=_JSON,
+        ),
+        "telemetry": _message(
+            "MDS telemetry", "A point; points in an array or one a line; or what MDS Provider gives.",
+            {"oneOf": [_schema("Telemetry"), points, {"type": "object", "properties": {"telemetry": points}, "required": ["telemetry"]}]},
+            contentType=_JSON,
+        ),
+        "arrow": _message(
+            "Arrow", "A stream of Arrow's IPC format, a ping a row, columns named as the fields of a ping.", _BYTES,
+            contentType="application/vnd.apache.arrow.stream",
+        ),
         "clock": _message("Clock record", "A record without value: its time is the clock of the partition.", _NOTHING),
         "frame": _message("Frame", "What changed in a tick, and how far time is.", _BYTES, contentType="application/vnd.msgpack"),
         "snapshot": _message("Snapshot", "Parts and manifests.", _BYTES, contentType="application/octet-stream"),
@@ -113,6 +152,18 @@ def _messages() -> Document:
             key=_EPISODE, contentType=_JSON, headers=opened,
         ),
         "closedAlert": _message("Closed alert", "A record without value: the episode is over.", _NOTHING, key=_EPISODE),
+        "density": _message(
+            "Density", "How many bikes of each operator stand in a cell.", _schema("Density"),
+            key=_CELL, contentType=_JSON, headers=_schema("DensityHeaders"),
+        ),
+        "emptyCell": _message(
+            "Empty cell", "A record without value: the cell holds no bikes any more; of silent operators see the coverage.",
+            _NOTHING, key=_CELL, headers=_schema("DensityHeaders"),
+        ),
+        "coverage": _message(
+            "Coverage", "What it means that a cell has no record.", _schema("Coverage"),
+            key="The city.", contentType=_JSON, headers=_schema("DensityHeaders"),
+        ),
         "quarantined": _message(
             "Refused record", "What was refused, and why.", _schema("Quarantine"), key="Key of the record.", contentType=_JSON
         ),
@@ -122,7 +173,9 @@ def _messages() -> Document:
 def _channels() -> Document:
     names = _NAMES
     return {
-        "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "clock"),
+        "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "pings", "clock"),
+        "telemetry": _channel("{mds_feed}", "The same, of a feed in the format mds.", "telemetry", "clock"),
+        "arrow": _channel("{arrow_feed}", "The same, of a feed in the format arrow.", "arrow", "clock"),
         "alerts": _channel(names.alerts, "Every event of every operator: the city's copy.", "alert"),
         "operatorAlerts": _channel(
             names.operator_topic("{operator}"), "An operator's own events, without its rivals' figures.", "alert"
@@ -134,6 +187,13 @@ def _channels() -> Document:
             compacted=True,
         ),
         "shadowAlerts": _channel(names.alerts_shadow, "Every event of rules on trial: for the city alone.", "alert"),
+        "density": _channel(
+            names.density,
+            "Bikes of each operator in each cell, at most once an interval, and per city what no record means. The city's own: "
+            "operators must not read it, for it holds their rivals' figures.",
+            *("density", "emptyCell", "coverage"),
+            compacted=True,
+        ),
         "quarantine": _channel(names.quarantine, "Records that were refused.", "quarantined"),
         "facts": _channel(names.facts, "From stage one to stage two.", "frame", internal=True),
         "progress": _channel(names.progress, "How far each city is.", "progress", compacted=True, internal=True),
@@ -162,11 +222,14 @@ def _operation(action: str, channel: str, summary: str) -> Document:
 
 _OPERATIONS = {
     "receivePings": _operation("receive", "pings", "Operators and gateways write pings."),
+    "receiveTelemetry": _operation("receive", "telemetry", "Operators and gateways write MDS telemetry."),
+    "receiveArrow": _operation("receive", "arrow", "Operators and gateways write Arrow streams."),
     "keepTime": _operation("send", "pings", "A worker says what time it is where nobody speaks."),
     "sendAlerts": _operation("send", "alerts", "The city reads everything."),
     "sendOperatorAlerts": _operation("send", "operatorAlerts", "An operator reads its own."),
     "sendOpenAlerts": _operation("send", "openAlerts", "What is open now."),
     "sendShadowAlerts": _operation("send", "shadowAlerts", "What rules on trial would say."),
+    "sendDensity": _operation("send", "density", "Maps and planners of the city."),
     "sendQuarantine": _operation("send", "quarantine", "What was refused."),
     "sendFacts": _operation("send", "facts", "Stage one."),
     "receiveFacts": _operation("receive", "facts", "Stage two."),
@@ -179,7 +242,18 @@ _OPERATIONS = {
 
 def asyncapi() -> Document:
     """All topics: what stands on them, who writes and who reads."""
-    types = [GatewayPing, Alert, Quarantine, CloudEventHeaders, OpenAlertHeaders, Progress]
+    types = [
+        GatewayPing,
+        Telemetry,
+        Alert,
+        Quarantine,
+        Density,
+        Coverage,
+        DensityHeaders,
+        CloudEventHeaders,
+        OpenAlertHeaders,
+        Progress,
+    ]
     return {
         "asyncapi": ASYNCAPI,
         "info": {
@@ -203,6 +277,8 @@ def documents() -> dict[str, bytes]:
     made = {
         "ping.schema.json": json_schema(GatewayPing, "ping", 1),
         "alert.schema.json": json_schema(Alert, "alert", 1),
+        "density.schema.json": json_schema(Density, "density", 1),
+        "coverage.schema.json": json_schema(Coverage, "coverage", 1),
         "quarantine.schema.json": json_schema(Quarantine, "quarantine", 1),
         "asyncapi.json": asyncapi(),
     }

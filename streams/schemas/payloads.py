@@ -24,6 +24,8 @@ from geo.alert import (
     UPDATED,
     WHOLE_CITY,
 )
+from geo.density import COVERAGE_SCHEMA
+from geo.density import SCHEMA as DENSITY_SCHEMA
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.states import STATES, VEHICLES
@@ -121,7 +123,9 @@ class Move(msgspec.Struct):
     """So many bikes from here to there."""
 
     to: Annotated[_H3 | None, _text("Cell to bring them to; null: to the depot, no cell within reach has room.")]
-    centroid: Annotated[Position | None, _text("Centre of that cell; null for the depot.")]
+    centroid: Annotated[
+        Position | None, _text("Where in that cell: its centre, or the middle of a zone that lacks bikes; null for the depot.")
+    ]
     bikes: Annotated[int, Meta(ge=1, description="How many.")]
     distance_m: Annotated[_Number | None, _text("As the crow flies, metres; null for the depot.")]
 
@@ -179,7 +183,13 @@ class Alert(msgspec.Struct):
             "Which ones: not operational ones first, then the longest parked. Never reserved ones; at most `excess`, and a cap."
         ),
     ]
-    moves: Annotated[list[Move], _text("Where to bring them; empty: there is no plan.")]
+    moves: Annotated[
+        list[Move],
+        _text(
+            "Where to bring them, the nearest first, the depot last; empty: there is no plan yet. Made a little earlier than the "
+            "event, so they may be for some bikes more or fewer than `excess`."
+        ),
+    ]
     opened_at: Annotated[str, _time("When the episode opened; stream time, as all times of an alert.")]
     observed_at: Annotated[str, _time("The moment that this event describes.")]
     respond_by: Annotated[_Time | None, _text("By when to respond; null: there is no deadline.")]
@@ -204,23 +214,69 @@ class Alert(msgspec.Struct):
 
 
 class Origin(msgspec.Struct):
-    """Where a record stands in the input."""
+    """Where a record stands in the input, and a ping in the record."""
 
     topic: Annotated[str, _text("Topic.")]
     partition: Annotated[int, Meta(ge=0, description="Partition.")]
     offset: Annotated[int, Meta(ge=0, description="Offset.")]
+    index: Annotated[_Number | UnsetType, _text("Only of a ping of a record that holds several: which one, from 0.")] = UNSET
 
 
 class Quarantine(msgspec.Struct):
-    """A record that was refused."""
+    """A record that was refused, or a ping of a record that holds several."""
 
     schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": QUARANTINE_SCHEMA})]
     reason: Annotated[str, _word("Why, in one word.", *QUARANTINED)]
     text: Annotated[str, _text("Why, in a sentence: the rule, what was found, what to do.")]
-    origin: Annotated[Origin, _text("The record that was refused.")]
+    origin: Annotated[Origin, _text("Where it stands.")]
     value: Annotated[str | None, _text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
     value_bytes: Annotated[int | None, _text("Its whole length in bytes.")]
     value_sha256: Annotated[str | None, _text("SHA-256 of the whole of it, hex.")]
+
+
+class Density(msgspec.Struct):
+    """How many bikes of each operator stand in a cell. The city's own: it holds rivals' figures side by side."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": DENSITY_SCHEMA})]
+    city: Annotated[str, _text("Name of the city.")]
+    h3: Annotated[_H3, _text("The cell: H3 index as lower-case hex.")]
+    resolution: Annotated[int, _text("H3 resolution of the cell.")]
+    counts: Annotated[dict[str, Annotated[int, Meta(ge=1)]], _text("Bikes that stand in the cell, by operator; never none.")]
+    silent: Annotated[
+        list[str],
+        _text("Operators of `counts` that are silent: so many stood there when they were last heard, nobody knows now."),
+    ]
+    observed_at: Annotated[
+        str, _time("Since when it is so, as far as it is told; stream time. Of one key the greatest counts.")
+    ]
+
+
+class SilentOperator(msgspec.Struct):
+    """An operator of which nobody knows where its bikes are now."""
+
+    operator: Annotated[str, _text("Name of the operator.")]
+    last_heard: Annotated[_Time | None, _text("When it was last heard; null: not since it is watched.")]
+
+
+class Coverage(msgspec.Struct):
+    """What it means that a cell of a city has no record: which operators have none there, and of which nobody knows."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": COVERAGE_SCHEMA})]
+    city: Annotated[str, _text("Name of the city.")]
+    resolution: Annotated[int, _text("H3 resolution of the cells.")]
+    interval_ms: Annotated[int, Meta(ge=1, description="How often cells are told at most, ms of stream time.")]
+    watched: Annotated[list[str], _text("Operators whose silence is noticed. Of the others nobody knows whether they speak.")]
+    silent: Annotated[list[SilentOperator], _text("Those of them that are silent.")]
+    unheard: Annotated[list[str], _text("Those of them that are not silent yet, but were never heard since they are watched.")]
+    observed_at: Annotated[str, _time("Since when it is so; stream time. Of one key the greatest counts.")]
+
+
+class DensityHeaders(msgspec.Struct):
+    """Headers of a record on cells, also of one without value."""
+
+    observed_at: Annotated[
+        str, _time("The moment that the record describes: of one key the greatest counts, of equal ones the last.")
+    ]
 
 
 class CloudEventHeaders(msgspec.Struct, kw_only=True):

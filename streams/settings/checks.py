@@ -46,6 +46,11 @@ def check_network(network: NetworkTable, where: str) -> Iterator[Problem]:
     for number, feed in enumerate(network.feeds, 1):
         if feed.operator is not None and feed.operator not in ever:
             yield _no_operator(f"{where}.feeds[{number}].operator", feed.operator, ever)
+        if feed.format == "mds" and not (network.providers if feed.operator is None else feed.operator in network.providers):
+            whose = "the gateway's operators" if feed.operator is None else feed.operator
+            rule = "is mds, whose pings name a provider id, and nobody says whose it is"
+            remedy = f'Add {whose} to network.providers, like {{ {feed.operator or "amber"} = "2411d395-…" }}.'
+            yield Problem(f"{where}.feeds[{number}].format", rule, "", remedy)
     for name in network.providers:
         if name not in ever:
             yield _no_operator(f"{where}.providers", name, ever)
@@ -89,6 +94,7 @@ def check_cities(cities: Sequence[CityTable], network: NetworkTable) -> Iterator
                 if name not in ever:
                     yield _no_operator(path, name, ever)
         yield from _rising(city.versions, network.tick, where)
+        yield from _intervals_hold_a_tick(city, network.tick, where)
         if city.effective_from is not None and any(v.effective_from <= city.effective_from for v in city.versions):
             yield Problem(f"{where}: versions", "must come after the city's effective_from", "", "Put it in [city].")
 
@@ -97,6 +103,7 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
     """Every topic its own name: an operator called `open` would read the alerts of all."""
     topics, owners = settings.topics, dict[str, str]()
     named = [(topics.facts, "city.facts"), (topics.progress, "city.progress"), (topics.alerts, "alerts")]
+    named.append((topics.density, "cell.density"))
     named += [(topics.alerts_open, "alerts.open"), (topics.alerts_shadow, "alerts.shadow")]
     named.append((topics.quarantine, "quarantine"))
     named += [(topics.operator_topic(name), f"the operator {name}") for name in settings.timeline.operators]
@@ -112,6 +119,15 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
             rule = f"has the topic name of {owners[key]}"
             yield Problem(owner, rule, shown(topic), "Rename one of them, or set deployment.topic_prefix.")
         owners[key] = owner
+
+
+def _intervals_hold_a_tick(city: CityTable, tick_ms: int, where: str) -> Iterator[Problem]:
+    intervals: list[tuple[str, int | None]] = [(f"{where}: density_interval", city.density_interval)]
+    intervals += [(f"{where}: versions[{n}].density_interval", v.density_interval) for n, v in enumerate(city.versions, 1)]
+    for path, interval_ms in intervals:
+        if interval_ms is not None and 0 < interval_ms < tick_ms:
+            remedy = f'Write "{tick_ms}ms" or more, or "0s" to tell nothing.'
+            yield Problem(path, "must not be shorter than network.tick", f"{interval_ms} ms", remedy)
 
 
 def _operators_ever(network: NetworkTable) -> set[str]:

@@ -90,6 +90,8 @@ def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], librar
         policies=policies,
         geographies=library.geographies(now["geographies"], policies),
         offsets=offsets_of(now["time_zone"]) if windows else (),
+        density_interval_ms=now["density_interval"],
+        planning=now["planning"].value(),
     )
 
 

@@ -15,7 +15,7 @@ from streams.settings.checks import check_cities, check_city, check_deployment, 
 from streams.settings.deployment import Deployment
 from streams.settings.epochs import build_timeline
 from streams.settings.errors import environment_typos, translate
-from streams.settings.models import CityTable, NetworkTable
+from streams.settings.models import CityTable, FeedTable, NetworkTable
 from streams.settings.policies import Library, Trial, check_policies, read_library
 from streams.settings.problems import Problem, configuration_error, nearest
 from streams.settings.values import FeedSettings, Settings, Topics
@@ -189,10 +189,7 @@ def _finish(parts: _Parts, trial: Trial | None = None) -> Settings:
 
 
 def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable], library: Library) -> Settings:
-    feeds = tuple(
-        FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions)
-        for feed in sorted(network.feeds, key=lambda feed: feed.topic)
-    )
+    feeds = tuple(_feed(feed, network) for feed in sorted(network.feeds, key=lambda feed: feed.topic))
     sources = tuple(_sources(feeds))
     return Settings(
         deployment=deployment,
@@ -203,6 +200,12 @@ def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityT
         city_partitions=max(city.partition for city in cities) + 1,
         topics=Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern),
     )
+
+
+def _feed(feed: FeedTable, network: NetworkTable) -> FeedSettings:
+    """Who the providers are decides what a feed in MDS says, so it is part of that feed, and of what is hashed."""
+    providers = tuple(sorted((provider, name) for name, provider in network.providers.items())) if feed.format == "mds" else ()
+    return FeedSettings(feed.topic, feed.operator, feed.coordinates, feed.format, feed.partitions, providers)
 
 
 def _sources(feeds: Iterable[FeedSettings]) -> list[tuple[str, int]]:

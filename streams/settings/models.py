@@ -27,6 +27,7 @@ from streams.settings.scalars import (
 from streams.settings.terms import Terms
 
 _BIKE = params.BikeParams()
+_PLANNING = params.Planning()
 
 
 class Table(BaseModel):
@@ -78,7 +79,10 @@ class FeedTable(Table):
     operator: Name | None = Field(None, description="The operator whose feed this is.")
     gateway: bool = Field(False, description="true: a trusted gateway writes it, and the payload names the operator.")
     coordinates: Literal["wgs84", "gcj02", "bd09"] = Field("wgs84", description="wgs84, gcj02 or bd09.")
-    format: Literal["json"] = Field("json", description='"json": a ping per record.')
+    format: Literal["json", "mds", "arrow"] = Field(
+        "json",
+        description='"json": pings; "mds": MDS 2.0 telemetry; one a record, an array or one a line. "arrow": Arrow IPC streams.',
+    )
     partitions: int = Field(ge=1, le=1024, description="Number of partitions of the topic, 1 to 1024.")
 
     @model_validator(mode="after")
@@ -152,6 +156,16 @@ class RuleTable(Terms):
         )
 
 
+class PlanningTable(Table):
+    enabled: bool = Field(True, description="false: alerts do not say where to bring bikes.")
+    max_haul_m: int = Field(_PLANNING.max_haul_m, ge=1, le=50_000, description="Whole metres as the crow flies, 1 to 50000.")
+    interval: PositiveDurationMs = Field(_PLANNING.interval_ms, description='A duration of stream time like "2m".')
+
+    def value(self) -> params.Planning | None:
+        """The planning as the core knows it."""
+        return params.Planning(self.max_haul_m, self.interval) if self.enabled else None
+
+
 Rules = Annotated[tuple[RuleTable, ...], BeforeValidator(_tuple)]
 BoundaryValue = Annotated[Boundary, BeforeValidator(_boundary)]
 
@@ -164,8 +178,10 @@ class CityVersion(Table):
     boundary: BoundaryValue | None = Field(None, description="See [city].")
     operators: Names | None = Field(None, description="See [city].")
     rules: Rules | None = Field(None, description="[[city.versions.rules]], all of them.")
+    planning: PlanningTable | None = Field(None, description="[city.versions.planning], all of it.")
     policies: Paths | None = Field(None, description="JSON files of MDS policies, all of them.")
     geographies: Paths | None = Field(None, description="JSON files of MDS geographies, all of them.")
+    density_interval: DurationMs | None = Field(None, description="See [city].")
 
 
 class CityTable(Table):
@@ -176,8 +192,14 @@ class CityTable(Table):
     boundary: BoundaryValue = Field(description="A box, a GeoJSON geometry or a file.")
     operators: Names | None = Field(None, description="Operators whose silence is watched; left out: all allowed ones.")
     rules: Rules = Field((), description="One [[city.rules]] for each rule.")
+    planning: PlanningTable = Field(
+        default_factory=lambda: PlanningTable.model_validate({}), description="[city.planning]: where to bring bikes."
+    )
     policies: Paths = Field((), description='JSON files of MDS policies, like ["policies.json"].')
     geographies: Paths = Field((), description='JSON files of MDS geographies, like ["geographies.json"].')
+    density_interval: DurationMs = Field(
+        params.DENSITY_INTERVAL_MS, description='How often the counts of cells are told, like "60s"; "0s": never.'
+    )
     versions: Annotated[tuple[CityVersion, ...], BeforeValidator(_tuple)] = Field(
         (), description="[[city.versions]] in order of time."
     )

@@ -14,13 +14,17 @@ Coordinates = Literal["wgs84", "gcj02", "bd09"]
 
 @dataclass(frozen=True, slots=True)
 class FeedSettings:
-    """One input topic of bikes. operator: whose it is; None: a trusted gateway's, the payload names the operator."""
+    """One input topic of bikes. operator: whose it is; None: a trusted gateway's, the payload names the operator.
+
+    providers: of a feed in MDS, (provider id, operator) in order.
+    """
 
     topic: str
     operator: str | None
     coordinates: Coordinates
-    format: Literal["json"]
+    format: Literal["json", "mds", "arrow"]
     partitions: int
+    providers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,10 @@ class Topics:
     @property
     def alerts_shadow(self) -> str:
         return f"{self.prefix}alerts.shadow"
+
+    @property
+    def density(self) -> str:
+        return f"{self.prefix}cell.density"
 
     @property
     def quarantine(self) -> str:

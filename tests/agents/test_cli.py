@@ -177,12 +177,34 @@ def test_simulate_writes_the_same_file_for_the_same_seed(pings: Path, run: Run, 
 def test_backtest_gives_an_event_a_line_and_the_same_ones_at_any_partition_count(
     pings: Path, run: Run, config: Path, tmp_path: Path
 ) -> None:
-    code, _, err = run("backtest", pings, "--out", tmp_path / "one", "--config", config)
-    assert (code, run("backtest", pings, "--out", tmp_path / "three", "--partitions", 3, "--config", config)[0]) == (0, 0)
+    plain = ["backtest", pings, "--config", config]
+    code, _, err = run(*plain, "--out", tmp_path / "one", "--density", tmp_path / "cells")
+    more = ["--out", tmp_path / "three", "--density", tmp_path / "cells of three", "--partitions", 3]
+    assert (code, run(*plain, *more)[0]) == (0, 0)
+    cells = (tmp_path / "cells").read_bytes()
+    assert cells == (tmp_path / "cells of three").read_bytes()
+    assert {orjson.loads(line)["key"].partition("/")[0] for line in cells.splitlines()} == {"rivertown"}
     events = (tmp_path / "one").read_bytes()
     assert events == (tmp_path / "three").read_bytes()
     assert {orjson.loads(line)["kind"] for line in events.splitlines()} == {"overcrowded"}
     assert f"{len(events.splitlines())} events" in err
+
+
+def test_trips_that_end_at_one_place_crowd_it_until_trips_begin_there(run: Run, config: Path, tmp_path: Path) -> None:
+    """Twenty trips to one place, and an hour later all from there."""
+    lines = ["bike,from,y0,x0,to,y1,x1"]
+    lines += [f"{i},{1_700_000_000 + i},52.05,9.95,{1_700_000_600 + i},52.1,10.05" for i in range(20)]
+    lines += [f"{i},{1_700_004_200 + i},52.1,10.05,{1_700_005_000 + i},52.2,10.15" for i in range(20)]
+    (tmp_path / "trips.csv").write_text("\n".join(lines) + "\n")
+    columns = "bike_id=bike,start_ts=from,start_lat=y0,start_lng=x0,end_ts=to,end_lat=y1,end_lng=x1"
+    how = ["--format", "trips", "--map", columns, "--operator", "amber", "--config", config]
+    assert run("backtest", tmp_path / "trips.csv", *how, "--out", tmp_path / "alerts")[0] == 0
+    events = [orjson.loads(line) for line in (tmp_path / "alerts").read_bytes().splitlines()]
+    first, *_, last = [
+        event for event in events if event["kind"] == "overcrowded" and event["area"]["h3"] == events[0]["area"]["h3"]
+    ]
+    assert (first["state"], first["observed_at"][:16], first["bikes"][0]["id"]) == ("raised", "2023-11-14T22:23", "0")
+    assert (last["state"], last["cleared_by"], last["observed_at"][:13]) == ("cleared", "ridden", "2023-11-14T23")
 
 
 def test_backtest_tries_a_policy_on_what_was_recorded(pings: Path, run: Run, config: Path, tmp_path: Path) -> None:
@@ -287,7 +309,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 11 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 12 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 

@@ -61,6 +61,7 @@ def test_outcomes_of_a_frame_are_counted_by_operator_and_of_unknown_ones_togethe
 def test_counters_that_page_exist_before_they_count(metrics: Metrics) -> None:
     assert series(metrics, "quarantined_records_total")[("internal_error",)] == 0
     assert series(metrics, "frame_conflicts_total") == {(): 0}
+    assert series(metrics, "density_records_total") == {("rivertown",): 0}
     assert series(metrics, "alert_events_total")["rivertown", "feed_silent", EVERY_OPERATOR, "raised"] == 0
     assert len(series(metrics, "pings_total")) == 3 * len(OUTCOMES)
 
@@ -72,6 +73,8 @@ def test_no_name_from_outside_of_the_configuration_becomes_a_label(metrics: Metr
     metrics.roster(outside, {outside: 4})
     metrics.episodes(outside, {(outside, outside, outside): 1})
     metrics.quarantine(outside, kept=1)
+    metrics.density(outside, cells=3)
+    metrics.density_told(outside)
     metrics.heard(outside, np.ones(2, np.int64), 5_000)
     assert outside not in metrics.render().decode()
     assert series(metrics, "roster_bikes") == {("unknown", "unknown"): 4}
@@ -95,9 +98,11 @@ def test_what_a_city_showed_leaves_with_it(metrics: Metrics) -> None:
     metrics.city_waits_for("rivertown", {("pings", 1): 12.5})
     metrics.roster("rivertown", {"amber": 2})
     metrics.episodes("rivertown", {("amber", "rivertown", "crowded"): 1})
+    metrics.density("rivertown", cells=3)
     assert series(metrics, "city_clock_timestamp_seconds") == {("rivertown",): 15}
+    assert series(metrics, "density_cells") == {("rivertown",): 3}
     metrics.forget_city("rivertown")
-    for name in ("city_clock_timestamp_seconds", "city_waits_seconds", "roster_bikes", "open_episodes"):
+    for name in ("city_clock_timestamp_seconds", "city_waits_seconds", "roster_bikes", "open_episodes", "density_cells"):
         assert series(metrics, name) == {}
 
 

@@ -78,6 +78,7 @@ def records(items: Sequence[tuple[int, Ping | str | None]], first_offset: int = 
     return Records(
         record_ms=column([ms for ms, _ in items], np.int64),
         offsets=np.arange(first_offset, first_offset + len(items)),
+        items=None,
         has_value=None if all(valued) else column(valued, np.bool_),
         rows=column([i for i, _, _ in pings], np.int64),
         ids=Spans.of([ping.bike.encode() for _, _, ping in pings]),

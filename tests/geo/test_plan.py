@@ -12,20 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.bench_plan import check, crowds, town
+from geo.flow import solve
 from geo.plan import (
     DEPOT,
     NO_LIMIT,
     NOTHING,
-    Ask,
     Excess,
     Move,
     Places,
     Plan,
     Worth,
+    _Desk,
     clearly_better,
     plan,
-    plan_all,
 )
+from geo.prices import Prices
 from tests.oracle import plan as oracle
 
 LAT, LNG = 399_000_000, 1_164_000_000
@@ -235,31 +236,53 @@ def test_a_plan_that_follows_another_can_be_done_and_changes_only_for_a_reason(
     assert plan(ground, excesses, made) == made
 
 
-@given(grounds(), crowd(), grounds(), crowd())
-def test_operators_share_the_room_that_is_everybodys(
-    one: Places, crowd_of_one: list[Excess], other: Places, crowd_of_other: list[Excess]
+@given(grounds(), crowd(), grounds(), crowd(), grounds())
+def test_prices_that_are_remembered_change_no_plan(
+    before: Places, were: list[Excess], ground: Places, excesses: list[Excess], later: Places
 ) -> None:
-    """Of a cell that both have, the room for anybody is the same number."""
-    both = min(len(one), len(other))
-    room = one.room.copy()
-    other = replace(other, room=np.concatenate([room[:both], other.room[both:]]).astype(np.int32))
-    plans = plan_all({"beta": Ask(other, crowd_of_other), "alpha": Ask(one, crowd_of_one)})
-    assert list(plans) == ["alpha", "beta"]
-    assert plans["alpha"] == plan(one, crowd_of_one), "the first by name finds all of it"
-    for i in range(both):
-        brought = sum(move.bikes for made in plans.values() for move in made.moves if move.to == 100 + i)
-        assert brought <= room[i]
-    left = replace(other, room=_left(other, plans["alpha"]))
-    assert plans["beta"] == plan(left, crowd_of_other)
+    prices = Prices()
+    previous = plan(before, were, prices=prices)
+    made = plan(ground, excesses, previous, prices=prices)
+    assert made == plan(ground, excesses, previous)
+    assert plan(later, excesses, made, prices=prices) == plan(later, excesses, made)
 
 
-def _left(ground: Places, taken: Plan) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Room for anybody that a plan leaves."""
-    room = []
-    for cell, free in zip(ground.cell.tolist(), ground.room.tolist(), strict=True):
-        gone = sum(move.bikes for move in taken.moves if move.to == cell)
-        room.append(free if free == NO_LIMIT else max(0, free - gone))
-    return np.array(room, np.int32)
+@given(grounds(), crowd(), grounds(), crowd())
+def test_no_plan_has_fewer_metres_than_prices_of_another_question_say(
+    before: Places, were: list[Excess], ground: Places, excesses: list[Excess]
+) -> None:
+    prices = Prices()
+    plan(before, were, prices=prices)
+    _, elsewhere, to_depot, bike_m, least_m = _bound(prices, ground, excesses)
+    assert least_m <= bike_m, (elsewhere, to_depot)
+
+
+@given(grounds(), crowd())
+def test_the_prices_of_a_best_plan_say_exactly_how_good_it_is(ground: Places, excesses: list[Excess]) -> None:
+    prices = Prices()
+    plan(ground, excesses, prices=prices)
+    asked, _, _, bike_m, least_m = _bound(prices, ground, excesses)
+    assert not asked or least_m == bike_m
+
+
+def _bound(prices: Prices, ground: Places, excesses: list[Excess]) -> tuple[int, int, int, int, int]:
+    """Places with room, the worth of the best plan, and the metres that prices say are the least."""
+    desk = _Desk.of(ground, excesses, HAUL_M, None)
+    worth = desk.worth(desk.best(desk.nothing()))
+    least_m = prices.least_m(desk.problem, desk.cell, elsewhere=worth.elsewhere, to_depot=worth.to_depot)
+    return len(desk.cell), *worth, least_m
+
+
+def test_a_plan_that_cannot_be_much_better_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ground, prices = town(2_000), Prices()
+    excesses = crowds(ground, 50)
+    made = plan(ground, excesses, prices=prices)
+    fewer = [excess._replace(bikes=excess.bikes - (i == 7)) for i, excess in enumerate(excesses)]
+    solved: list[int] = []
+    monkeypatch.setattr("geo.plan.solve", lambda problem: solved.append(int(problem.supply.sum())) or solve(problem))
+    again = plan(ground, fewer, made, prices=prices)
+    assert again != made
+    assert sum(solved) <= 1, "only what is not planned yet"
 
 
 def test_a_large_city_is_planned_rightly_and_the_plan_stands() -> None:

@@ -78,7 +78,7 @@ def test_refused_records_are_named_by_their_offsets() -> None:
     step = Story(offset=70).take(
         (START_MS, Ping()), (START_MS, Ping(operator=-1)), (START_MS, "?"), (START_MS, Ping(late_ms=-99_999))
     )
-    assert step.refused == [(71, "unknown_operator"), (73, "future")]
+    assert step.refused == [(71, -1, "unknown_operator"), (73, -1, "future")]
 
 
 # --- ticks ----------------------------------------------------------------------------------------------------------------
@@ -194,9 +194,30 @@ def test_a_ping_that_breaks_the_judge_is_set_aside_and_the_others_count() -> Non
     step = story.source.add(batch)
     assert step.refused == []
     step = story.source.add(records([(START_MS + TICK_MS, None)], 50))
-    assert step.refused == [(20, "internal_error")]
+    assert step.refused == [(20, -1, "internal_error")]
     assert outcomes(step.frames) == {"accepted": 49, "internal_error": 1}
     assert [fact.bike for fact in told(step.frames)] == [f"b{i}" for i in range(50) if i != 20]
+
+
+def test_a_ping_is_named_by_its_place_in_a_record_of_several() -> None:
+    story = Story()
+    batch = records([(START_MS, Ping(f"b{i}", operator=-1 if i == 3 else 0)) for i in range(5)])
+    batch.offsets[:], batch.items = 7, np.arange(5, dtype=np.int32)
+    batch.state[2] = 99
+    assert story.source.add(batch).refused == [(7, 3, "unknown_operator")]
+    assert story.source.resume_offset == 7
+    step = story.source.add(records([(START_MS + TICK_MS, None)], 8))
+    assert step.refused == [(7, 2, "internal_error")]
+    assert [fact.bike for fact in told(step.frames)] == ["b0", "b1", "b4"]
+
+
+def test_of_pings_of_one_record_with_one_device_time_the_last_counts() -> None:
+    batch = records([(START_MS, Ping(north=i, late_ms=5 if i == 3 else 0)) for i in range(4)])
+    batch.offsets[:], batch.items = 7, np.arange(4, dtype=np.int32)
+    story = Story()
+    story.source.add(batch)
+    (fact,) = told(story.take((START_MS + TICK_MS, None)).frames)
+    assert fact.lat == Ping(north=2).lat + 180
 
 
 def test_a_ping_that_breaks_the_judge_leaves_its_bike_as_it_was() -> None:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from geo.ticks import TickClock, newest
+from geo.ticks import Newest, TickClock, newest
 
 Row = tuple[int, int, bool, int]  # bike, ts, fit, marks
 
@@ -80,14 +79,20 @@ def test_a_log_that_does_not_go_on_where_the_state_stands_is_refused() -> None:
 # --- the newest of each bike --------------------------------------------------------------------------------------------
 
 
-def columns(rows: list[Row]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.uint8]]:
+SCRATCH = np.full(5, -1, dtype=np.int32)
+
+
+def pick(rows: list[Row], ticks: list[int] | None = None) -> Newest:
     bike, ts, fit, marks = zip(*rows, strict=True)
-    return np.array(bike), np.array(ts), np.array(fit), np.array(marks, dtype=np.uint8)
+    tick = np.array(ticks or [7] * len(rows))
+    found = newest(np.array(bike), tick, np.array(ts), np.array(fit), np.array(marks, dtype=np.uint8), SCRATCH)
+    assert (SCRATCH == -1).all(), "what is left in it would be taken for groups of the next rows"
+    return found
 
 
 def reduce(rows: list[Row]) -> list[Row]:
-    chosen, marks = newest(*columns(rows))
-    return [(*rows[i][:3], mark) for i, mark in zip(chosen.tolist(), marks.tolist(), strict=True)]
+    found = pick(rows)
+    return [(*rows[i][:3], mark) for i, mark in zip(found.rows.tolist(), found.marks.tolist(), strict=True)]
 
 
 def slow(rows: list[Row]) -> dict[int, tuple[int, bool, int]]:
@@ -105,8 +110,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans(), s
 @given(ROWS)
 def test_the_newest_fit_row_of_each_bike_wins_and_of_equals_the_last(rows: list[Row]) -> None:
     assert {bike: rest for bike, *rest in reduce(rows)} == {bike: [*rest] for bike, rest in slow(rows).items()}
-    chosen, _ = newest(*columns(rows))
-    for i in chosen.tolist():
+    for i in pick(rows).rows.tolist():
         assert not any(rows[j][:3] == rows[i][:3] for j in range(i + 1, len(rows))) or not rows[i][2]
 
 
@@ -115,5 +119,21 @@ def test_reducing_a_part_first_changes_nothing(first: list[Row], rest: list[Row]
     assert reduce(reduce(first) + rest) == reduce(first + rest)
 
 
-def test_they_come_in_order_of_bike() -> None:
-    assert [bike for bike, *_ in reduce([(4, 0, True, 0), (1, 0, True, 0), (2, 0, True, 0), (1, 1, True, 0)])] == [1, 2, 4]
+def test_groups_come_in_order_of_their_first_rows() -> None:
+    assert [bike for bike, *_ in reduce([(4, 0, True, 0), (1, 0, True, 0), (2, 0, True, 0), (1, 1, True, 0)])] == [4, 1, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), ROWS), min_size=1, max_size=4))
+def test_each_tick_of_a_bike_is_a_group_of_its_own_and_waves_number_them(parts: list[tuple[int, list[Row]]]) -> None:
+    parts.sort(key=lambda part: part[0])
+    ticks = [tick for tick, rows in parts for _ in rows]
+    rows = [row for _, some in parts for row in some]
+    found = pick(rows, ticks)
+    best = {
+        (tick, bike): rest
+        for tick in set(ticks)
+        for bike, rest in slow([r for t, r in zip(ticks, rows, strict=True) if t == tick]).items()
+    }
+    groups = [(ticks[i], rows[i][0]) for i in found.rows.tolist()]
+    assert {g: (*rows[i][1:3], m) for g, i, m in zip(groups, found.rows.tolist(), found.marks.tolist(), strict=True)} == best
+    assert found.wave.tolist() == [sum(b == bike for _, b in groups[:i]) for i, (_, bike) in enumerate(groups)]

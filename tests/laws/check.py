@@ -16,12 +16,14 @@ from tests.laws.harness import (
     Fate,
     SourceRun,
     interleaved,
+    plain_density,
     plain_events,
     plain_frame,
     plain_truth,
     run_cities,
     run_sources,
 )
+from tests.laws.packing import coarse, packed
 from tests.laws.worlds import Logs, World, world
 from tests.oracle.truth import Truth, whole_truth
 
@@ -31,6 +33,8 @@ def disagreement(seed: int, size: int = 300) -> str | None:
     r = random.Random(seed)
     here = world(seed, size, is_sorted=seed % 3 != 0)
     logs = here.logs(clocks=r if seed % 2 else None)
+    if seed % 5 < 2:
+        logs = packed(coarse(logs, r.choice((1, 500, here.timeline.tick_ms))), r)
     truth = whole_truth(here.feeds, here.timeline, logs)
     fate = SMOOTH if seed % 4 == 0 else Fate(r, r.choice((3, 40, 200)), r.choice((0.0, 0.05, 0.2)))
     runs = run_sources(here, logs, fate)
@@ -57,6 +61,14 @@ def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, 
         told, true = plain_events(cities.events[name]), plain_events(events)
         if told != true:
             return f"city {name}: {first_difference(told, true)}"
+        told, true = plain_density(cities.density[name]), plain_density(truth.density[name])
+        if told != true:
+            return f"density of {name}: {first_difference(told, true)}"
+    for state in (state for partition in cities.partitions for state in partition.cities.values()):
+        shown = sorted(state.density.newest(), key=lambda telling: telling.key)
+        stands = [telling for _, telling in sorted(truth.standing[state.name].items())]
+        if plain_density(shown) != plain_density(stands):
+            return f"told last of {state.name}: {first_difference(plain_density(shown), plain_density(stands))}"
     return None
 
 

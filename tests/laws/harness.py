@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from geo.alert import Event
+from geo.density import Telling
 from geo.frame import OUTCOMES, Frame
 from geo.params import SEMANTICS, Timeline
 from geo.source import Source
@@ -26,6 +27,7 @@ from streams.pings_stage import FactsRoute, facts_routes
 from streams.snapshots import Columns, Snapshot, pack_columns, unpack_columns
 from tests.laws.worlds import Logs, World
 from tests.oracle.bodies import TrueEvent
+from tests.oracle.density import TrueTelling
 from tests.oracle.stage import Record, TickTruth
 
 Plain = dict[str, Any]
@@ -61,7 +63,7 @@ class SourceRun:
     """What stage one makes of one partition. told: by facts partition, the record values that it writes there."""
 
     frames: list[Frame] = field(default_factory=list)
-    refused: set[tuple[int, str]] = field(default_factory=set)
+    refused: set[tuple[int, int, str]] = field(default_factory=set)
     told: dict[int, list[bytes]] = field(default_factory=dict)
     crashes: int = 0
     source: Source | None = None
@@ -69,8 +71,9 @@ class SourceRun:
 
 def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Record], fate: Fate = SMOOTH) -> SourceRun:
     timeline, feed = world.timeline, world.feeds[name[0]]
-    decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates)), timeline)
-    decoder._reader.few = 1  # batches are small here, and templates are to be tried on them
+    decoder = PingDecoder(Feed(feed.topic, feed.operator, cast(Any, feed.coordinates), cast(Any, feed.format)), timeline)
+    for reader in (decoder._reader, decoder._item_reader):
+        reader.few = 1  # batches are small here, and templates are to be tried on them
     routes = facts_routes(timeline)
     run = SourceRun(told={route.partition: [] for route in routes})
     known: dict[int, bytes] = {}
@@ -96,12 +99,13 @@ def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Re
     return run
 
 
-def _add(source: Source, decoder: PingDecoder, part: Sequence[Record], refused: set[tuple[int, str]]) -> list[Frame]:
+def _add(source: Source, decoder: PingDecoder, part: Sequence[Record], refused: set[tuple[int, int, str]]) -> list[Frame]:
     record_ms = np.array([record.timestamp_ms for record in part], np.int64)
     offsets = np.array([record.offset for record in part], np.int64)
-    records, malformed = decoder.decode(Batch.of([record.value for record in part], record_ms, offsets))
+    records, malformed, _ = decoder.decode(Batch.of([record.value for record in part], record_ms, offsets))
     step = source.add(records)
-    refused.update((part[i].offset, "malformed") for i, _ in malformed)
+    items = np.full(len(records), -1) if records.items is None else records.items
+    refused.update((int(records.offsets[i]), int(items[i]), "malformed") for i, _ in malformed)
     refused.update(step.refused)
     return step.frames
 
@@ -151,8 +155,14 @@ def run_sources(world: World, logs: Logs, fate: Fate = SMOOTH) -> list[SourceRun
 @dataclass
 class CitiesRun:
     events: dict[str, list[Event]]  # by city, distinct, in order
+    density: dict[str, list[Telling]]  # likewise
     crashes: int = 0
     partitions: list[CityPartition] = field(default_factory=list)
+
+    @property
+    def told(self) -> tuple[object, object]:
+        """All that the contract holds for."""
+        return self.events, self.density
 
 
 def interleaved(runs: Sequence[SourceRun], partition: int, r: random.Random | None, *, repeat: float = 0.0) -> list[bytes]:
@@ -184,7 +194,8 @@ def run_cities(
     world: World, names: Sequence[tuple[str, int]], logs: Mapping[int, Sequence[bytes]], fate: Fate = SMOOTH
 ) -> CitiesRun:
     """names: sources in order; logs: of each facts partition."""
-    run = CitiesRun(events={name: [] for name in world.timeline.cities})
+    cities = world.timeline.cities
+    run = CitiesRun(events={name: [] for name in cities}, density={name: [] for name in cities})
     for route in facts_routes(world.timeline):
         _run_partition(run, route, world.timeline, sorted(names), logs[route.partition], fate)
     return run
@@ -194,6 +205,7 @@ def _run_partition(
     run: CitiesRun, route: FactsRoute, timeline: Timeline, names: Sequence[tuple[str, int]], log: Sequence[bytes], fate: Fate
 ) -> None:
     known: dict[str, Event] = {}
+    mapped: dict[tuple[bytes, int], Telling] = {}
     state, kept, at, crashes = CityPartition(route, timeline, names, 0), None, 0, 0
     while at < len(log):
         if fate.dies(crashes):
@@ -209,6 +221,10 @@ def _run_partition(
             if known.setdefault(event.event_id, event) is event:
                 run.events[event.city].append(event)
             assert known[event.event_id] == event, f"{event.event_id} was told otherwise before"
+        for telling in state.tellings():
+            if mapped.setdefault((telling.key, telling.at_ms), telling) is telling:
+                run.density[telling.city].append(telling)
+            assert mapped[telling.key, telling.at_ms] == telling, f"{telling.key!r} was told otherwise before"
         at = end
         boundary = state.boundary()
         if fate.crash and boundary is not None and fate.r.random() < 0.4:
@@ -271,3 +287,7 @@ def plain_events(events: Sequence[Event] | Sequence[TrueEvent]) -> list[tuple[ob
         (e.event_id, e.tick, e.operator, e.kind, e.state, e.sequence, e.area, e.rule, e.body, e.operator_body, e.shadow)
         for e in events
     ]
+
+
+def plain_density(told: Sequence[Telling] | Sequence[TrueTelling]) -> list[tuple[object, ...]]:
+    return [(one.key if isinstance(one.key, bytes) else one.key.encode(), one.at_ms, one.body) for one in told]

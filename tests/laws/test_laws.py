@@ -25,8 +25,10 @@ from tests.laws.harness import (
     run_source,
     run_sources,
 )
+from tests.laws.packing import coarse, in_arrow, packed
 from tests.laws.worlds import World, world
-from tests.oracle.truth import whole_truth
+from tests.oracle.stage import SourceTruth
+from tests.oracle.truth import Truth, whole_truth
 
 EXAMPLES = settings().max_examples
 SEEDS = st.integers(0, 2**48)
@@ -71,7 +73,7 @@ def test_cutting_the_log_elsewhere_changes_nothing(here: World, fate: Fate) -> N
         assert one.refused == other.refused
     names = sorted(logs)
     facts = {route.partition: interleaved(whole, route.partition, None) for route in facts_routes(here.timeline)}
-    assert run_cities(here, names, facts).events == run_cities(here, names, facts, fate).events
+    assert run_cities(here, names, facts).told == run_cities(here, names, facts, fate).told
 
 
 @some(0.7)
@@ -92,7 +94,7 @@ def test_a_city_that_crashes_anywhere_tells_the_same_events(here: World, fate: F
     runs = run_sources(here, logs)
     facts = {route.partition: interleaved(runs, route.partition, fate.r) for route in facts_routes(here.timeline)}
     calm, torn = run_cities(here, sorted(logs), facts), run_cities(here, sorted(logs), facts, fate)
-    assert calm.events == torn.events
+    assert calm.told == torn.told
 
 
 @some(0.7)
@@ -104,7 +106,7 @@ def test_the_order_in_which_sources_are_heard_changes_nothing(here: World, fate:
     in_turn = {route.partition: interleaved(runs, route.partition, None) for route in routes}
     mixed = {route.partition: interleaved(runs, route.partition, fate.r) for route in routes}
     names = sorted(logs)
-    assert run_cities(here, names, in_turn).events == run_cities(here, names, mixed, fate).events
+    assert run_cities(here, names, in_turn).told == run_cities(here, names, mixed, fate).told
 
 
 @some(0.7)
@@ -116,14 +118,14 @@ def test_frames_that_are_told_again_change_nothing(here: World, fate: Fate) -> N
     once = {route.partition: interleaved(runs, route.partition, None) for route in routes}
     often = {route.partition: interleaved(runs, route.partition, fate.r, repeat=0.5) for route in routes}
     names = sorted(logs)
-    assert run_cities(here, names, once).events == run_cities(here, names, often, fate).events
+    assert run_cities(here, names, once).told == run_cities(here, names, often, fate).told
 
 
 @some(0.7)
 @given(WORLDS, SEEDS, fates(batch=(3, 200)))
 def test_clock_records_added_or_removed_change_nothing(here: World, seed: int, fate: Fate) -> None:
     plain, ticking = here.logs(), here.logs(clocks=random.Random(seed))
-    assert run_all(here, plain).events == run_all(here, ticking, fate).events
+    assert run_all(here, plain).told == run_all(here, ticking, fate).told
 
 
 @some(0.5)
@@ -131,7 +133,40 @@ def test_clock_records_added_or_removed_change_nothing(here: World, seed: int, f
 def test_events_are_the_same_at_any_partition_count(here: World, count: int, fate: Fate) -> None:
     """Of a log that is sorted by record time."""
     spread = here.logs(dict.fromkeys(here.feeds, count))
-    assert run_all(here, here.logs()).events == run_all(here, spread, fate).events
+    assert run_all(here, here.logs()).told == run_all(here, spread, fate).told
+
+
+@some(0.4)
+@given(MESSY, SEEDS, fates(batch=(3, 40, 200), crash=(0.0, 0.1)))
+def test_pings_of_one_record_are_judged_like_pings_sent_one_behind_the_other(here: World, seed: int, fate: Fate) -> None:
+    """As arrays and as lines; frames and the bytes of both stages; and which ping of which record is set aside."""
+    r = random.Random(seed)
+    single = coarse(here.logs(), r.choice((1, 500, here.timeline.tick_ms)))
+    several = packed(single, r)
+    alone, together = run_sources(here, single), run_sources(here, several, fate)
+    sources = [SourceTruth(here.feeds[name[0]], here.timeline, several[name]) for name in sorted(several)]
+    assert of_frames(here, together, Truth(sources, {}, {})) is None
+    _same(here, alone, together)
+    facts = [
+        {route.partition: interleaved(runs, route.partition, None) for route in facts_routes(here.timeline)}
+        for runs in (alone, together)
+    ]
+    names = sorted(single)
+    assert run_cities(here, names, facts[0]).events == run_cities(here, names, facts[1]).events
+
+
+@some(0.25)
+@given(MESSY, SEEDS, fates(batch=(3, 40)))
+def test_pings_in_arrow_are_judged_like_the_same_pings_in_json(here: World, seed: int, fate: Fate) -> None:
+    r = random.Random(seed)
+    there, single, streams = in_arrow(here, coarse(here.logs(), r.choice((1, 500, here.timeline.tick_ms))), r)
+    _same(here, run_sources(here, single), run_sources(there, streams, fate))
+
+
+def _same(here: World, alone: list[SourceRun], together: list[SourceRun]) -> None:
+    for one, other in zip(alone, together, strict=True):
+        assert _plain(here, one) == _plain(here, other)
+        assert sorted(reason for _, _, reason in one.refused) == sorted(reason for _, _, reason in other.refused)
 
 
 @some(0.7)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from zlib import crc32
 
-from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
+from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
 from tests.laws.fleet import Fleet, Sent
 from tests.laws.rulers import Ruler
 from tests.oracle.stage import Record
@@ -29,6 +29,7 @@ class WorldFeed:
     topic: str
     operator: str | None
     coordinates: str
+    format: str = "json"
 
 
 @dataclass(frozen=True, repr=False)
@@ -93,6 +94,8 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = _timeline(r, anchor, tick_ms, start, ticks, steady=steady)
     ruler = Ruler(random.Random(f"policies of {seed}"), anchor, OPERATORS, start, tick_ms, ticks)
     timeline = _with_policies(timeline, ruler)
+    timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
+    timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
@@ -221,6 +224,54 @@ def _with_policies(timeline: Timeline, ruler: Ruler) -> Timeline:
         known |= {city.name: city for city in cities}
         epochs.append(replace(epoch, cities=cities))
     return Timeline(timeline.tick_ms, tuple(epochs))
+
+
+def _with_densities(r: random.Random, timeline: Timeline) -> Timeline:
+    """The same versions; intervals that fit the tick and others, some cities tell nothing for a version."""
+    tick_ms = timeline.tick_ms
+    epochs, known = [], dict[str, int]()
+    for epoch in timeline.epochs:
+        for city in epoch.cities:
+            if city.name not in known or r.random() < 0.5:
+                known[city.name] = r.choice((0, 1, 3, 3, 12, 12, 60)) * tick_ms + r.choice((0, 0, tick_ms // 3))
+        cities = tuple(replace(city, density_interval_ms=known[city.name]) for city in epoch.cities)
+        epochs.append(replace(epoch, cities=cities))
+    return Timeline(timeline.tick_ms, tuple(epochs))
+
+
+def _with_plans(timeline: Timeline, r: random.Random) -> Timeline:
+    """The same versions; most cities plan where to bring bikes, and some change their minds."""
+    known: dict[str, Planning | None] = {}
+    more = r.choice((0, 0, 0, 2))
+    epochs = []
+    for epoch in timeline.epochs:
+        for city in epoch.cities:
+            if city.name not in known or r.random() < 0.3:
+                known[city.name] = None if r.random() < 0.2 else _planning(r, timeline.tick_ms)
+        cities = (replace(_roomy(city, more) if more else city, planning=known[city.name]) for city in epoch.cities)
+        epochs.append(replace(epoch, cities=tuple(cities)))
+    return Timeline(timeline.tick_ms, tuple(epochs))
+
+
+def _roomy(city: City, more: int) -> City:
+    """With maxima at which areas are crowded in one place and have room in another: bikes are few, and so is what rules allow."""
+
+    def wide(rule: Rule) -> Rule:
+        rule = replace(rule, clear_ratio=Fraction(1), target_ratio=Fraction(1))
+        if rule.maximum is not None:
+            return replace(rule, maximum=rule.maximum + more)
+        if rule.per_hectare is None:
+            return rule
+        wider = rule.per_hectare + Fraction(more) / {7: 500, 8: 60, 9: 9, 10: Fraction(13, 10)}.get(rule.resolution, 9)
+        return replace(rule, per_hectare=wider)
+
+    policies = tuple(replace(policy, rules=tuple(map(wide, policy.rules))) for policy in city.policies)
+    return replace(city, rules=tuple(map(wide, city.rules)), policies=policies)
+
+
+def _planning(r: random.Random, tick_ms: int) -> Planning:
+    interval_ms = r.choice((1, 2, 3, 12, 12)) * tick_ms + r.choice((0, 0, 1, -tick_ms // 3))
+    return Planning(max_haul_m=r.choice((400, 3_000, 3_000, 50_000)), interval_ms=interval_ms)
 
 
 def _next_version(ruler: Ruler, city: City, before: City | None) -> City:

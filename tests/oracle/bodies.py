@@ -168,6 +168,17 @@ def bike_part(bike: Standing) -> dict[str, Any]:
     }
 
 
+def moves_part(hauls: Sequence[tuple[int, Point, int, int]]) -> list[dict[str, Any]]:
+    """(cell, point, bikes, metres) of each; 0 is the depot."""
+    moves: list[dict[str, Any]] = []
+    for to, (lat, lng), bikes, distance_m in hauls:
+        move: dict[str, Any] = {"to": None, "centroid": None, "bikes": bikes, "distance_m": None}
+        if to:
+            move |= {"to": f"{to:x}", "centroid": {"lat": lat / 1e7, "lng": lng / 1e7}, "distance_m": distance_m}
+        moves.append(move)
+    return moves
+
+
 def links_part(where: dict[str, float]) -> dict[str, str]:
     lat, lng = where["lat"], where["lng"]
     china_lat, china_lng = to_gcj02(lat, lng)

@@ -11,7 +11,8 @@ from geo.params import City, Epoch, Timeline
 from tests.oracle import bodies, places, silence
 from tests.oracle.bike import ELSEWHERE, ON_TRIP, Fact
 from tests.oracle.plane import Point, near
-from tests.oracle.rules import KINDS, Bike, Row, RulesTruth, Spot, placed
+from tests.oracle.rebalancing import RebalancingTruth, planning_of
+from tests.oracle.rules import KINDS, Bike, Row, Spot, placed
 from tests.oracle.stage import Said
 
 
@@ -21,7 +22,7 @@ class FeedEpisode:
     threshold: int
 
 
-class CityTruth(RulesTruth):
+class CityTruth(RebalancingTruth):
     """`tick` is to be called for every tick from the smallest non-empty one of any source on, without a hole."""
 
     def __init__(self, name: str, timeline: Timeline) -> None:
@@ -46,10 +47,12 @@ class CityTruth(RulesTruth):
             assert before is not None
             self._drop_operators()
         self._change_force(places.in_force(self.city(), k * self.timeline.tick_ms))
+        self._carry_out(planning_of(self.city()))
         for force in self.force.values():
             for kind in KINDS:
                 for rule in force.rules:
                     self._judge(force, kind, rule)
+        self._make_plan(planning_of(self.city()))
         return self.said
 
     def city(self, epoch: Epoch | None = None) -> City | None:
@@ -166,7 +169,7 @@ class CityTruth(RulesTruth):
         area: dict[str, Any] = dict.fromkeys(("h3", "resolution", "centroid", "boundary", "area_ha", "hot_spot"))
         area |= {"type": "city", "name": self.name}
         body: dict[str, Any] = dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links"))
-        body |= {"kind": "feed_silent", "severity": "major", "rule": rule, "area": area, "bikes": []}
+        body |= {"kind": "feed_silent", "severity": "major", "rule": rule, "area": area, "bikes": [], "moves": []}
         state, sequence = ("cleared", 2) if cleared_by else ("raised", 1)
         spot = Spot("", "feed_silent", bodies.FEED_SILENT, "city", operator)
         self._emit(spot, episode.opened, sequence, state, cleared_by, body, None)

@@ -1,13 +1,14 @@
-"""The best plan by trying them all. For a handful of bikes and places; shares nothing with `geo/plan.py` but its values."""
+"""The best plan, by trying them all or bike by bike. Shares nothing with `geo/plan.py` but its values, and, in `agreed`, its choice."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from geo.plan import DEPOT, Excess, Move, Places
+from geo.plan import DEPOT, Excess, Move, Places, Plan, plan
 from tests.oracle.plane import d2
 
 
@@ -105,3 +106,87 @@ def can_be_done(moves: Sequence[Move], excesses: Sequence[Excess], places: Seque
         brought[move.to] += move.bikes
     full = all(brought[place.cell] <= place.free for place in places)
     return full and taken == {name: excess.bikes for name, excess in by_name.items()}
+
+
+def agreed(asked: Places, excesses: Sequence[Excess], previous: Plan, max_haul_m: int) -> list[Move]:
+    """The core's plan, if it is one of those that may be chosen: possible, and no plan is clearly better.
+
+    Which of equal plans it is, and what was kept of the one before, is the core's choice; its figures are found here.
+    """
+    made = list(plan(asked, excesses, previous, max_haul_m=max_haul_m).moves)
+    found = places_of(asked, excesses)
+    assert can_be_done(made, excesses, found, max_haul_m), f"{made} can not be done"
+    worth, best = worth_of(made, excesses, found), cheapest(excesses, found, max_haul_m)
+    assert worth >= best, f"{made} is worth {worth}, the best is {best}: one of them is wrong"
+    assert not clearly(best, worth), f"{made} is worth {worth}, and {best} is clearly better"
+    assert previous.moves or worth == best, f"{made} is worth {worth}, the best is {best}"
+    return made
+
+
+def clearly(better: tuple[int, ...], than: tuple[int, ...]) -> bool:
+    """Better by 15 % in any figure, and worse in none before it."""
+    for one, other in zip(better, than, strict=True):
+        if one > other:
+            return False
+        if one < other and (other - one) * 100 >= 15 * other:
+            return True
+    return False
+
+
+def cheapest(excesses: Sequence[Excess], places: Sequence[Place], max_haul_m: int) -> tuple[int, int, int]:
+    """The figures of the best plan: bike by bike along the cheapest way there is, which may take others back (successive shortest
+    paths). Costs are (not to a shortage, to the depot, metres), compared from the left."""
+    haul: list[dict[int, int]] = []  # of each excess, metres by place
+    for excess in excesses:
+        near = [j for j, place in enumerate(places) if place.free and in_reach(excess, place, max_haul_m)]
+        haul.append({j: metres(excess, places[j]) for j in near})
+    moved: Counter[tuple[int, int]] = Counter()
+    brought: Counter[int] = Counter()
+    total = (0, 0, 0)
+    for i, excess in enumerate(excesses):
+        for _ in range(excess.bikes):
+            spent, way = _way(i, places, haul, moved, brought)
+            total = _sum(total, spent)
+            for sign, origin, place in way:
+                moved[origin, place] += sign
+                brought[place] += sign
+    return total
+
+
+Cost = tuple[int, int, int]
+Way = list[tuple[int, int, int]]
+"""(1: a bike more, -1: one fewer, excess, place); what ends at the depot is in none."""
+
+
+def _way(
+    start: int,
+    places: Sequence[Place],
+    haul: Sequence[Mapping[int, int]],
+    moved: Mapping[tuple[int, int], int],
+    brought: Mapping[int, int],
+) -> tuple[Cost, Way]:
+    """The cheapest way to put one bike more of an excess somewhere, by Bellman and Ford."""
+    reached: dict[int, tuple[int, Way]] = {start: (0, [])}  # metres, and the bikes that make room on the way
+    changed = [start]
+    while changed:
+        origin = changed.pop(0)
+        driven, way = reached[origin]
+        for place, there in haul[origin].items():
+            for other in range(len(haul)):  # give a bike to the place, and take one of another excess back
+                if other != origin and moved[other, place] > 0:
+                    now = driven + there - haul[other][place]
+                    if other not in reached or now < reached[other][0]:
+                        reached[other] = (now, [*way, (1, origin, place), (-1, other, place)])
+                        changed.append(other)
+    ends: list[tuple[Cost, Way]] = []
+    for origin, (driven, way) in reached.items():
+        ends.append(((1, 1, driven), way))
+        for place, there in haul[origin].items():
+            if brought[place] < places[place].free:
+                last = 0 if brought[place] < places[place].short else 1
+                ends.append(((last, 0, driven + there), [*way, (1, origin, place)]))
+    return min(ends, key=lambda end: end[0])
+
+
+def _sum(*costs: Cost) -> Cost:
+    return sum(c[0] for c in costs), sum(c[1] for c in costs), sum(c[2] for c in costs)

@@ -58,9 +58,18 @@ class Row:
     h: int
 
 
+class Haul(NamedTuple):
+    """A move of an episode. to: H3 index, 0 for the depot; at: the point there."""
+
+    to: int
+    at: Point
+    bikes: int
+    distance_m: int
+
+
 @dataclass
 class Episode:
-    """Pending while `sequence` is 0, else open."""
+    """Pending while `sequence` is 0, else open. hauls: its moves by the plan that acts; told: those of its last event."""
 
     pending_since: int
     below: int | None = None
@@ -70,6 +79,8 @@ class Episode:
     last_excess: int = 0
     severity: str = ""
     departures: Counter[str] = field(default_factory=Counter)
+    hauls: list[Haul] = field(default_factory=list)
+    told: list[Haul] = field(default_factory=list)
 
 
 class RulesTruth:
@@ -246,7 +257,7 @@ class RulesTruth:
             episode.below = None
         delta = abs(found.excess - episode.last_excess)
         due = (self.k - episode.last_tick) * self.timeline.tick_ms >= rule.update_interval_ms
-        if due and delta > 0 and (delta >= 3 or 5 * delta >= episode.last_excess):
+        if due and (_enough(delta, episode.last_excess) or _lead_elsewhere(episode.told, episode.hauls)):
             self._say(force, rule, spot, episode, "updated", None)
         return None
 
@@ -258,7 +269,7 @@ class RulesTruth:
         bikes = [] if spot.kind == "deficit" else bodies.listed(rule, excess, self._standing(force, spot))
         if state != "cleared":
             episode.severity = found.severity
-            episode.last_tick, episode.last_excess = self.k, excess
+            episode.last_tick, episode.last_excess, episode.told = self.k, excess, episode.hauls
         episode.sequence += 1
         if rule.area == "cell":
             area = bodies.cell_part(rule, spot.area, bikes)
@@ -273,6 +284,7 @@ class RulesTruth:
             "count": found.bikes,
             "excess": 0 if spot.kind == "deficit" else excess,
             "bikes": [bodies.bike_part(bike) for bike in bikes],
+            "moves": bodies.moves_part([] if state == "cleared" else episode.hauls),
             "respond_by": bodies.rfc_3339(respond_by),
             "resolve_by": bodies.rfc_3339(resolve_by),
             "links": bodies.links_part(area["centroid"]),
@@ -327,7 +339,6 @@ class RulesTruth:
             "state": state,
             "city": self.name,
             "operator": spot.operator,
-            "moves": [],
             "opened_at": bodies.rfc_3339((opened + 1) * self.timeline.tick_ms),
             "observed_at": bodies.rfc_3339((self.k + 1) * self.timeline.tick_ms),
             "cleared_by": cleared_by,
@@ -355,6 +366,19 @@ def placed(force: Force, operator: str, bike: Row | Fact) -> tuple[tuple[str, st
     """(rule, area) where a standing bike counts."""
     place = places.place_of(force, operator, bike.at, bike.state, bike.vehicle)
     return None if place is None else (place[0].key, place[1])
+
+
+def _enough(delta: int, told: int) -> bool:
+    return delta > 0 and (delta >= 3 or 5 * delta >= told)
+
+
+def _lead_elsewhere(told: list[Haul], now: list[Haul]) -> bool:
+    """Whether moves have changed enough to tell."""
+    before, after = ({haul.to: haul.bikes for haul in hauls} for hauls in (told, now))
+    if any(to != 0 and to not in after for to in before):
+        return True
+    deltas = [after.get(to, 0) - before.get(to, 0) for to in before | after]
+    return _enough(max(sum(d for d in deltas if d > 0), -sum(d for d in deltas if d < 0)), sum(before.values()))
 
 
 def _has_limit(rule: Rule, kind: str) -> bool:

@@ -9,16 +9,21 @@ from typing import Protocol
 
 from geo.params import Epoch, Timeline
 from tests.oracle.bike import ON_TRIP, Bike, Fact, Winner, judge
+from tests.oracle.packs import pings_in
 from tests.oracle.ping import Malformed, Ping, parse
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a partition as the broker keeps it. value None: a clock record."""
+    """One record of a partition as the broker keeps it. value None: a clock record.
+
+    Or a ping of a record that holds several, the item-th of it.
+    """
 
     offset: int
     timestamp_ms: int
     value: bytes | None
+    item: int = -1
 
 
 class FeedLike(Protocol):
@@ -45,7 +50,15 @@ class TickTruth:
     cities: dict[str, Said] = field(default_factory=dict)
     elsewhere: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # by (operator or "", outcome)
-    refused: list[tuple[int, str]] = field(default_factory=list)  # (offset, outcome) of all that go to quarantine
+    refused: list[tuple[int, int, str]] = field(default_factory=list)  # (offset, item, outcome) of all that go to quarantine
+
+
+def _each(record: Record) -> list[Record]:
+    assert record.value is not None
+    pings = pings_in(record.value)
+    if pings is None:
+        return [record]
+    return [Record(record.offset, record.timestamp_ms, ping, item) for item, ping in enumerate(pings)]
 
 
 class SourceTruth:
@@ -62,11 +75,11 @@ class SourceTruth:
             clock = max(clock, record.timestamp_ms, 0)
             tick = clock // timeline.tick_ms
             if record.value is not None:
-                by_tick.setdefault(tick, []).append(record)
+                by_tick.setdefault(tick, []).extend(_each(record))
         if log:
             self.through = clock // timeline.tick_ms - 1
         for tick in sorted(by_tick):
-            if tick <= self.through:
+            if tick <= self.through and by_tick[tick]:
                 self._close(tick, by_tick[tick])
 
     def _close(self, tick: int, records: list[Record]) -> None:
@@ -76,7 +89,7 @@ class SourceTruth:
         for record in records:
             outcome, operator, ping = self._by_itself(record, epoch)
             if outcome in ("malformed", "unknown_operator", "future"):
-                truth.refused.append((record.offset, outcome))
+                truth.refused.append((record.offset, record.item, outcome))
             if outcome is not None and outcome != "inaccurate":
                 truth.outcomes[operator, outcome] += 1
                 continue
@@ -89,7 +102,7 @@ class SourceTruth:
             if not good:
                 continue
             truth.outcomes[key[0], "superseded"] += len(good) - 1
-            record, ping = max(good, key=lambda pair: (pair[1].ts, pair[0].offset))
+            record, ping = max(good, key=lambda pair: (pair[1].ts, pair[0].offset, pair[0].item))
             winner = Winner(
                 ts=ping.ts,
                 at=(ping.lat, ping.lng),
@@ -99,7 +112,7 @@ class SourceTruth:
                 rode=any(p.state == ON_TRIP for _, p, _ in group),
                 touched=any(p.touched for _, p, _ in group),
             )
-            winners.append((record.offset, key, winner))
+            winners.append(((record.offset, record.item), key, winner))
         end = (tick + 1) * self.timeline.tick_ms
         for _, key, winner in sorted(winners, key=lambda item: item[0]):
             self._judge(truth, key, winner, end, epoch)

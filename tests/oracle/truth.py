@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from geo.params import Timeline
 from tests.oracle.bodies import TrueEvent
 from tests.oracle.city import CityTruth
+from tests.oracle.density import DensityTruth, TrueTelling
 from tests.oracle.stage import FeedLike, Record, SourceTruth
 
 Logs = Mapping[tuple[str, int], Sequence[Record]]
@@ -25,6 +26,8 @@ class Truth:
     sources: list[SourceTruth]  # in order of (topic, partition)
     events: dict[str, list[TrueEvent]]  # by city
     cities: dict[str, CityTruth]  # as they are after the last tick
+    density: dict[str, list[TrueTelling]]  # by city
+    standing: dict[str, dict[str, TrueTelling]]  # by city, what was told last by key
 
 
 def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs) -> Truth:
@@ -37,6 +40,7 @@ def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs) -
             by_tick.setdefault(truth.tick, []).append((index, position))
     events: dict[str, list[TrueEvent]] = {}
     cities = {name: CityTruth(name, timeline) for name in timeline.cities}
+    maps = {name: DensityTruth(cities[name]) for name in timeline.cities}
     for name in timeline.cities:
         events[name] = []
         born = min(e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities])
@@ -44,4 +48,6 @@ def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs) -
         for k in range(first, through + 1):
             told = [(i, sources[i].ticks[p]) for i, p in by_tick.get(k, [])]
             events[name] += cities[name].tick(k, [(i, truth.cities[name]) for i, truth in told if name in truth.cities])
-    return Truth(sources, events, cities)
+            maps[name].tick(k)
+    density = {name: each.told for name, each in maps.items()}
+    return Truth(sources, events, cities, density, {name: each.last for name, each in maps.items()})

@@ -14,15 +14,17 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from geo.alert import Event
+from geo.density import Telling
 from geo.frame import QUARANTINED
 from geo.source import Source
 from geo.states import STATES
 from streams.batches import Batch
+from streams.density import density_record
 from streams.events import AlertTopics, alert_records, cloud_event_headers
 from streams.pings import Feed, PingDecoder
 from streams.pings_stage import PingPartition, Refused, quarantine_record
 from tests.geo.story import epoch, timeline
-from tests.laws.harness import interleaved, run_cities, run_sources
+from tests.laws.harness import CitiesRun, interleaved, run_cities, run_sources
 from tests.laws.worlds import world
 from tests.schemas.validating import closed, published, schema, strange_words, wrong
 
@@ -30,17 +32,19 @@ WORLDS = 30
 
 
 @cache
-def events() -> list[Event]:
-    found: list[Event] = []
+def told() -> list[CitiesRun]:
+    found: list[CitiesRun] = []
     for seed in range(WORLDS):
         here = world(seed)
         logs = here.logs()
         runs = run_sources(here, logs)
-        names = sorted(logs)
-        told = {partition: interleaved(runs, partition, None) for partition in runs[0].told}
-        for of_city in run_cities(here, names, told).events.values():
-            found += of_city
+        facts = {partition: interleaved(runs, partition, None) for partition in runs[0].told}
+        found.append(run_cities(here, sorted(logs), facts))
     return found
+
+
+def events() -> list[Event]:
+    return [event for run in told() for of_city in run.events.values() for event in of_city]
 
 
 def bodies() -> Iterator[tuple[dict[str, Any], bool]]:
@@ -106,6 +110,53 @@ def test_an_alert_with_a_wrong_value_is_refused(name: str, value: object) -> Non
     assert wrong("alert", full_alert() | {name: value}) != []
 
 
+# --- cells --------------------------------------------------------------------------------------------------------------
+
+
+def tellings() -> list[Telling]:
+    return [telling for run in told() for of_city in run.density.values() for telling in of_city]
+
+
+def test_all_that_is_told_of_cells_fits_its_schema_and_stands_under_its_key() -> None:
+    kinds: Counter[str] = Counter()
+    for telling in tellings():
+        if telling.body is None:
+            kinds["empty"] += 1
+            continue
+        body = orjson.loads(telling.body)
+        kind = "density" if "h3" in body else "coverage"
+        assert wrong(kind, body, strict=True) == []
+        assert telling.key.decode() == (f"{body['city']}/{body['h3']}" if kind == "density" else body["city"])
+        kinds[kind] += 1
+        kinds[f"{kind} silent"] += bool(body["silent"])
+    assert len(kinds) == 5
+    assert min(kinds.values()) > 50, kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("counts", {"amber": 0}),
+        ("counts", [3]),
+        ("h3", "7"),
+        ("observed_at", "soon"),
+        ("silent", None),
+        ("schema", "urban-brain/1"),
+    ],
+)
+def test_a_cell_with_a_wrong_value_is_refused(name: str, value: object) -> None:
+    body = next(orjson.loads(one.body) for one in tellings() if one.cell and one.body)
+    assert wrong("density", body) == []
+    assert wrong("density", body | {name: value}) != []
+
+
+def test_every_record_on_cells_has_its_time_as_a_header() -> None:
+    check = header_validator("DensityHeaders")
+    for telling in tellings()[:100]:
+        check.validate(text(density_record(telling, "cell.density", 0).headers))
+    assert not check.is_valid({})
+
+
 # --- headers ------------------------------------------------------------------------------------------------------------
 
 
@@ -133,10 +184,11 @@ def test_headers_of_alerts_are_those_of_the_document() -> None:
 
 @pytest.mark.parametrize("reason", QUARANTINED)
 @pytest.mark.parametrize("value", [None, b"", b"\xff\xfe", b"x" * 70_000, b'{"a": 1}'])
-def test_every_refused_record_fits_the_schema(reason: str, value: bytes | None) -> None:
+@pytest.mark.parametrize("item", [-1, 7])
+def test_every_refused_record_fits_the_schema(reason: str, value: bytes | None, item: int) -> None:
     times, feed = timeline(epoch()), Feed("bike.pings", None)
     state = PingPartition("bike.pings", 3, Source(0, times), PingDecoder(feed, times), 0, 10)
-    record = quarantine_record("quarantine", state, Refused(0, 17, 0, reason, "why"), b"key", value)
+    record = quarantine_record("quarantine", state, Refused(0, 17, item, 0, reason, "why"), b"key", value)
     body = orjson.loads(record.value or b"")
     assert wrong("quarantine", body, strict=True) == []
     assert list(strange_words(schema("quarantine"), body)) == []
@@ -170,12 +222,14 @@ def test_decoder_and_schema_agree_on_what_a_ping_is() -> None:
     verdicts: Counter[tuple[bool, bool]] = Counter()
     for operator, value in pings():
         decoder = PingDecoder(Feed("bike.pings", operator), times)
-        _, reasons = decoder.decode(Batch.of([value], np.array([1_700_000_000_000]), np.array([0])))
+        _, reasons, _ = decoder.decode(Batch.of([value], np.array([1_700_000_000_000]), np.array([0])))
         try:
             body = orjson.loads(value)
         except orjson.JSONDecodeError:
             assert reasons, value
             continue
+        if isinstance(body, list) and len(body) == 1:
+            (body,) = body  # a record of one ping in an array
         found = wrong("ping", body)
         if operator is None and isinstance(body, dict) and "operator" not in body:
             assert reasons, "a gateway must name the operator"

@@ -93,8 +93,9 @@ def test_every_topic_has_one_channel_and_every_channel_a_topic() -> None:
     settings = load(ROOT / "examples" / "city.toml")
     channels = published("asyncapi.json")["channels"]
     values = {"prefix": [""], "app_id": ["urban-brain"], "operator": settings.timeline.operators}
-    values["feed"] = [feed.topic for feed in settings.feeds]
-    values["topic"] = [*values["feed"], settings.topics.facts]
+    for name, form in (("feed", "json"), ("mds_feed", "mds"), ("arrow_feed", "arrow")):
+        values[name] = [feed.topic for feed in settings.feeds if feed.format == form]
+    values["topic"] = [*(feed.topic for feed in settings.feeds), settings.topics.facts]
     told: dict[str, str] = {}
     for channel in channels.values():
         assert set(channel["parameters"]) == set(re.findall(r"\{(\w+)\}", channel["address"]))

@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "schemas"
-PAYLOADS = ("alert", "ping", "quarantine")
+PAYLOADS = ("alert", "coverage", "density", "ping", "quarantine")
 Document = dict[str, Any]
 
 

@@ -65,7 +65,10 @@ def epoch(from_tick: int = FOR_EVER, *, digest: str = "00" * 32, per_hectare: st
         (400_000_000, 1_165_000_000),
         (400_000_000, 1_163_000_000),
     )
-    city = City(name, 0, "UTC", ((box,),), (rule(per_hectare),), ("alpha", "beta"), policies(), ZONES)
+    operators = ("alpha", "beta")
+    city = City(
+        name, 0, "UTC", ((box,),), (rule(per_hectare),), operators, policies(), ZONES, density_interval_ms=20_000
+    )  # fmt: skip
     return Epoch(
         from_tick, digest, BikeParams(ttl_ms=300_000), ("alpha", "beta"), (("alpha", 90_000), ("beta", 90_000)), (city,)
     )

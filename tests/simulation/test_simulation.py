@@ -12,10 +12,13 @@ import pytest
 
 import streams.frames
 from agents.backtest import Backtest
+from geo.alert import rfc3339
+from geo.density import Telling
 from geo.params import Timeline
 from streams.errors import OutputError, SnapshotError
+from streams.outbox import Record
 from tests.simulation.city import FEEDS, SOURCES, TPS, epoch, fill, pings, timeline
-from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker
+from tests.simulation.world import ALERTS, DENSITY, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker
 
 CITY = TP(FACTS, 0)
 
@@ -31,6 +34,23 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def expected(seed: int, line: Timeline | None = None, *, shadow: bool = False) -> list[bytes]:
     events = Backtest(line or timeline(), FEEDS).run(pings(seed))
     return [event.body for event in events if event.shadow is shadow]
+
+
+@lru_cache
+def expected_density(seed: int, line: Timeline | None = None) -> list[tuple[bytes, bytes, bytes | None]]:
+    told: list[Telling] = []
+    list(Backtest(line or timeline(), FEEDS, density=told.append).run(pings(seed)))
+    return [(one.key, rfc3339(one.at_ms).encode(), one.body) for one in told]
+
+
+def distinct_density(kafka: Kafka) -> list[tuple[bytes, bytes, bytes | None]]:
+    """Records by key and time, first occurrence; one that comes again is the same, or takes back what a zombie wrote."""
+    seen: dict[tuple[bytes, bytes], bytes | None] = {}
+    for stored in kafka.log(DENSITY):
+        assert stored.key is not None
+        first = seen.setdefault((stored.key, stored.headers["observed_at"]), stored.value)
+        assert stored.value in (first, None)
+    return [(key, at, value) for (key, at), value in seen.items()]
 
 
 def distinct(kafka: Kafka, topic: str = ALERTS) -> list[bytes]:
@@ -59,6 +79,9 @@ def assert_right(kafka: Kafka, seed: int, last: SimWorker, line: Timeline | None
     events = [event for city in last.city.states[0].cities.values() for event in city.open_events().values()]
     opened = {event.episode_id.encode(): event.body for event in events if not event.shadow}
     assert kafka.compacted(OPEN) == opened
+    assert distinct_density(kafka) == expected_density(seed, line)
+    shown = {told.key: told.body for city in last.city.states[0].cities.values() for told in city.density.newest()}
+    assert kafka.compacted(DENSITY) == shown
 
 
 async def test_a_run_without_trouble_is_the_backtest() -> None:
@@ -261,6 +284,78 @@ async def test_a_zombie_that_raises_again_what_was_cleared_is_put_right() -> Non
     assert len(kafka.log(OPEN)) > before or set(kafka.compacted(OPEN)) == cleared
     await new.city.mend(0)
     assert_right(kafka, 5, new)
+
+
+async def in_mid_log(kafka: Kafka) -> SimWorker:
+    """A worker that owns everything and has told of cells, with half of the log still to come."""
+    one = worker(kafka)
+    await one.own(TPS)
+    for tp in TPS[:-1]:
+        while await one.pump(tp, 10):
+            pass
+    while len(kafka.log(DENSITY)) < len(expected_density(5)) // 2:
+        assert await one.pump(CITY, 1), "nothing is ever told"
+    return one
+
+
+async def test_a_zombie_that_tells_an_old_count_is_put_right() -> None:
+    """An old count, a cell that is empty by now and the coverage of an hour ago: all true once, none now."""
+    kafka = new_world(5)
+    old = await in_mid_log(kafka)
+    new = worker(kafka)
+    await new.own(TPS)
+    await new.drain()
+    right = kafka.compacted(DENSITY)
+    old.zombie = True
+    for _ in range(10):
+        await old.pump(CITY, 1)
+    assert kafka.compacted(DENSITY) != right, "the zombie does no harm, or this proves nothing"
+    await new.city.mend(0)
+    assert kafka.compacted(DENSITY) == right
+    assert_right(kafka, 5, new)
+    before = len(kafka.log(DENSITY))
+    await new.city.mend(0)
+    assert len(kafka.log(DENSITY)) == before, "what is right is left alone"
+
+
+async def test_what_nobody_of_us_told_of_cells_is_taken_back_and_what_is_lost_told_again() -> None:
+    kafka = new_world(5)
+    one = worker(kafka)
+    await one.own(TPS)
+    await one.drain()
+    right = kafka.compacted(DENSITY)
+    key = max(right)
+    foreign = (b"rivertown/junk", b"rivertown/8931aa42867fff0", b"nowhere", b"rivertown/-1", b"\xff")
+    for stranger in foreign:
+        for value in (b"{}", b"[]", b"junk", b"\xff"):
+            kafka.append(Record(DENSITY, 0, stranger, value))
+    kafka.append(Record(DENSITY, 0, key, b'{"observed_at":7}'))
+    kafka.append(Record(DENSITY, 0, b"rivertown", None))
+    await one.city.mend(0)
+    assert kafka.compacted(DENSITY) == right
+
+
+async def test_whoever_loads_an_older_snapshot_leaves_newer_counts_alone_until_it_is_there() -> None:
+    """They are true: the next owner comes to them. Were they taken back, each crash would let the map run backwards."""
+    kafka = new_world(5)
+    one = await in_mid_log(kafka)
+    await one.keeper.write(CITY)
+    snapshot = len(kafka.log(DENSITY))
+    while len(kafka.log(DENSITY)) < snapshot + 20:
+        assert await one.pump(CITY, 1)
+    emptied = {stored.key for stored in kafka.log(DENSITY)[snapshot:] if stored.value is None}
+    newest = kafka.log(DENSITY)[-1].headers["observed_at"].decode()
+    kafka.append(Record(DENSITY, 0, b"rivertown/892a1072b5bffff", f'{{"observed_at":"{newest}"}}'.encode()))
+    before = len(kafka.log(DENSITY))
+    new = worker(kafka)
+    await new.own(TPS)
+    assert {stored.key for stored in kafka.log(DENSITY)[before:]} <= emptied
+    assert b"rivertown/892a1072b5bffff" in kafka.compacted(DENSITY)
+    await new.drain()
+    await new.city.mend(0)
+    assert b"rivertown/892a1072b5bffff" not in kafka.compacted(DENSITY), "what was ahead is looked at again"
+    shown = {told.key: told.body for city in new.city.states[0].cities.values() for told in city.density.newest()}
+    assert kafka.compacted(DENSITY) == shown
 
 
 @pytest.mark.parametrize("after_loss", [0, 1, 4])

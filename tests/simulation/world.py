@@ -29,7 +29,7 @@ from streams.pings_stage import PingsStage
 from streams.readback import LogRecord, Place
 
 FACTS, ALERTS, OPEN, PROGRESS, QUARANTINE = "city.facts", "alerts", "alerts.open", "city.progress", "quarantine"
-SHADOW = "alerts.shadow"
+SHADOW, DENSITY = "alerts.shadow", "cell.density"
 
 
 class Killed(BaseException):
@@ -181,7 +181,7 @@ class SimWorker:
         )  # fmt: skip
         self.city = CityStage(
             timeline=timeline, sources=sources, topics=AlertTopics(ALERTS, OPEN, SHADOW, lambda operator: f"alerts.{operator}"),
-            progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
+            density_topic=DENSITY, progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
         )  # fmt: skip
         self.keeper = Keeper(
             stages={**{feed.topic: self.pings for feed in feeds}, FACTS: self.city},

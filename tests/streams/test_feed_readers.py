@@ -164,6 +164,69 @@ def test_a_map_that_does_not_fit_says_what_there_is(tmp_path: Path, mapping: dic
         read(written(tmp_path, "bike_id,ts,lat\n"), Format("csv", mapping))
 
 
+# Trips.
+
+TRIPS = "bike_id,start_ts,start_lat,start_lng,end_ts,end_lat,end_lng\n"
+
+
+def test_a_trip_is_a_bike_that_is_ridden_at_its_start_and_stands_at_its_end(tmp_path: Path) -> None:
+    text = "bike,kind,from,to,y0,x0,y1,x1\n7,moped,2024-01-01 08:00,2024-01-01 08:30,52.1,10,52.2,10.1\n"
+    mapping = {"bike_id": "bike", "vehicle_type": "kind", "start_ts": "from", "end_ts": "to", "operator": ":amber"}
+    mapping |= {"start_lat": "y0", "start_lng": "x0", "end_lat": "y1", "end_lng": "x1"}
+    rows, report = read(written(tmp_path, text), Format("trips", mapping, ZoneInfo("Europe/Berlin")))
+    assert [(row.record_ms, row.bike_id, row.operator) for row in rows] == [
+        (1_704_092_400_000, "7", "amber"),
+        (1_704_094_200_000, "7", "amber"),
+    ]
+    same = {"bike_id": "7", "operator": "amber", "vehicle_type": "moped"}
+    assert [orjson.loads(row.value) for row in rows] == [
+        {**same, "ts": 1_704_092_400_000, "lat": 52.1, "lng": 10.0, "status": "on_trip", "event": "trip_start"},
+        {**same, "ts": 1_704_094_200_000, "lat": 52.2, "lng": 10.1, "status": "available", "event": "trip_end"},
+    ]
+    assert (report.rows, report.skipped_rows) == (1, 0)
+
+
+def test_an_end_of_a_trip_that_has_no_time_says_nothing(tmp_path: Path) -> None:
+    rows, report = read(written(tmp_path, TRIPS + "1,5,52,10,,,\n2,,,,9,52,10\n3,7,52,10,7,52,11\n"), Format("trips"))
+    assert [(row.bike_id, row.record_ms, orjson.loads(row.value)["status"]) for row in rows] == [
+        ("1", 5_000, "on_trip"),
+        ("2", 9_000, "available"),
+        ("3", 7_000, "on_trip"),
+        ("3", 7_000, "available"),
+    ]
+    assert report.skipped_rows == 0
+
+
+def test_trips_that_cannot_be_are_skipped_with_their_line(tmp_path: Path) -> None:
+    text = TRIPS + "1,9,52,10,8,52,10\n2,,,,,,\n,5,52,10,6,52,10\n4,noon,52,10,6,52,10\n5,5,52\n6,2024-01-01 08:00,52,10,,,\n"
+    rows, report = read(written(tmp_path, text), Format("trips"))
+    assert rows == []
+    assert report.examples == [
+        "feed:2: ends before it starts",
+        "feed:3: has no bike_id or no time",
+        "feed:4: has no bike_id or no time",
+        "feed:5: has a time that cannot be read",
+        "feed:6: has not 7 columns",
+        "feed:7: time without offset; give --tz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({}, "feed has no columns start_ts, start_lat, start_lng, end_ts, end_lat, end_lng; map them: --map start_ts=COLUMN"),
+        ({"ts": "bike_id"}, "--map names unknown fields: ts; there are bike_id, operator, vehicle_type, start_ts, start_lat"),
+        ({"end_ts": "until"}, "feed has no columns until; it has bike_id"),
+    ],
+)
+def test_a_table_without_the_columns_of_a_trip_says_what_is_missing(
+    tmp_path: Path, mapping: dict[str, str], message: str
+) -> None:
+    with pytest.raises(TableError) as error:
+        read(written(tmp_path, "bike_id\n1\n"), Format("trips", mapping))
+    assert str(error.value).startswith(message)
+
+
 def test_bikes_are_split_over_operators_by_their_id_alone(tmp_path: Path) -> None:
     text = "bike_id,ts,lat,lng\n" + "".join(f"{i % 50},{1000 + i},1,1\n" for i in range(200))
     rows, _ = read(written(tmp_path, text), Format("csv", operators=("amber", "cobalt", "jade")))

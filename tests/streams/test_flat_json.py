@@ -44,7 +44,8 @@ class ByParser(PingDecoder):
 
 
 def decode(decoder: PingDecoder, values: list[bytes]) -> tuple[Records, list[tuple[int, str]]]:
-    return decoder.decode(Batch.of(values, np.full(len(values), 5), np.arange(len(values))))
+    records, malformed, _ = decoder.decode(Batch.of(values, np.full(len(values), 5), np.arange(len(values))))
+    return records, malformed
 
 
 def agree(values: list[bytes], operator: str | None = None, coordinates: Coordinates = "wgs84", sample: bytes = b"") -> int:

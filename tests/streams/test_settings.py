@@ -101,6 +101,21 @@ def test_sources_are_all_partitions_in_order_of_topic_and_number() -> None:
     assert [feed.operator for feed in settings.feeds] == [None, "cobalt"]
 
 
+def test_who_the_providers_are_is_known_to_feeds_in_mds_and_decides_their_hash() -> None:
+    feed = 'operator = "cobalt"\npartitions = 1'
+    text = changed(feed, f'{feed}\nformat = "mds"')
+    found = problems(text)
+    assert found == [
+        "configuration: network.feeds[1].format: is mds, whose pings name a provider id, and nobody says whose it is. "
+        'Add cobalt to network.providers, like { cobalt = "2411d395-…" }.'
+    ]
+    operators = 'operators = ["cobalt", "amber"]'
+    one = loads(text.replace(operators, f'{operators}\nproviders = {{ cobalt = "id-1", amber = "id-2" }}'))
+    assert [feed.providers for feed in one.feeds] == [(), (("id-1", "cobalt"), ("id-2", "amber"))]
+    other = loads(text.replace(operators, f'{operators}\nproviders = {{ cobalt = "id-3", amber = "id-2" }}'))
+    assert one.timeline.epochs[0].hash != other.timeline.epochs[0].hash
+
+
 def test_operators_are_sorted_and_watched_in_every_city() -> None:
     timeline = loads(SMALL).timeline
     assert timeline.operators == ("amber", "cobalt")
@@ -184,7 +199,10 @@ def test_a_version_that_is_slipped_in_before_an_epoch_changes_its_hash() -> None
     [
         ("per_hectare = 2.50", "per_hectare = 2.5"),
         ("partitions = 2", "partitions = 3"),
+        ("[[city.rules]]", "[city.planning]\nmax_haul_m = 2999\n[[city.rules]]"),
+        ("[[city.rules]]", "[city.planning]\nenabled = false\n[[city.rules]]"),
         ("north = 52.25", "north = 52.2500001"),
+        ('time_zone = "Europe/Berlin"', 'time_zone = "Europe/Berlin"\ndensity_interval = "90s"'),
         ("gateway = true", 'gateway = true\ncoordinates = "gcj02"'),
         ('operators = ["cobalt", "amber"]', 'operators = ["cobalt", "amber"]\ntick = "1s"'),
     ],
@@ -202,6 +220,17 @@ def test_whatever_may_change_a_result_changes_the_hash(old: str, new: str) -> No
 )
 def test_what_changes_no_result_leaves_the_hash_alone(old: str, new: str) -> None:
     assert loads(changed(old, new)).timeline.epochs[0].hash == loads(SMALL).timeline.epochs[0].hash
+
+
+def test_how_often_cells_are_told_is_a_minute_or_as_said_by_version_and_0_is_never() -> None:
+    def intervals(settings: Settings) -> list[int]:
+        return [epoch.cities[0].density_interval_ms for epoch in settings.timeline.epochs]
+
+    assert intervals(loads(SMALL)) == [60_000]
+    assert intervals(with_versions(city=CITY_VERSION)) == [60_000, 60_000]
+    assert intervals(with_versions(city=CITY_VERSION + 'density_interval = "0s"\n')) == [60_000, 0]
+    refused = SMALL + CITY_VERSION + 'density_interval = "1s"\n'
+    assert any("versions[1].density_interval: must not be shorter than network.tick" in text for text in problems(refused))
 
 
 def test_a_city_may_begin_later() -> None:
@@ -331,7 +360,23 @@ clear_ratio = 0.5
         ('topic = "pings.a"', 'topic = "city.facts"', 'has the topic name of city.facts, got "city.facts"'),
         ('["cobalt", "amber"]', '["cobalt", "open"]', 'has the topic name of alerts.open, got "alerts.open"'),
         ('["cobalt", "amber"]', '["cobalt", "cobalt"]', "must not name one twice"),
+        ('topic = "pings.a"', 'topic = "cell.density"', 'has the topic name of cell.density, got "cell.density"'),
+        (
+            'name = "rivertown"',
+            'name = "rivertown"\ndensity_interval = "4s"',
+            'city rivertown: density_interval: must not be shorter than network.tick, got 4000 ms. Write "5000ms" or more, or '
+            '"0s" to tell nothing.',
+        ),
+        ('name = "rivertown"', 'name = "rivertown"\ndensity_interval = 60', "must be a duration with a unit, got 60"),
         ('name = "rivertown"', 'name = "elsewhere"', 'is reserved, got "elsewhere"'),
+        (
+            "[[city.rules]]",
+            "[city.planning]\nmax_haul_m = 0\n[[city.rules]]",
+            "planning.max_haul_m: should be greater than or equal",
+        ),
+        ("[[city.rules]]", "[city.planning]\ninterval = 60\n[[city.rules]]", "must be a duration with a unit, got 60"),
+        ("[[city.rules]]", '[city.planning]\ninterval = "0s"\n[[city.rules]]', "must be longer than zero"),
+        ("[[city.rules]]", "[city.planning]\nmax_haul = 1\n[[city.rules]]", "is not a known key. Did you mean max_haul_m?"),
         ("per_hectare = 2.50", "per_hectare = nan", "must be a finite number, got NaN"),
         ("per_hectare = 2.50", "per_hectare = 2\ntarget_ratio = 0.9", "must have target_ratio at most clear_ratio"),
         ("per_hectare = 2.50", "per_hectare = 2\nclear_ratio = 1.1", "must be greater than 0 and at most 1, got 1.1"),

@@ -54,6 +54,7 @@ def test_every_topic_of_the_design_is_wanted_with_its_partitions() -> None:
         "t.alerts.cobalt": 2,
         "t.alerts.open": 2,
         "t.alerts.shadow": 2,
+        "t.cell.density": 2,
         "t.quarantine": 1,
     }
 
@@ -65,8 +66,9 @@ def test_live_inputs_are_stamped_by_the_broker_and_replayed_ones_kept_whatever_t
     assert replayed["retention.ms"] == "-1", "Kafka would delete what was recorded longer ago than the retention"
 
 
-def test_changelogs_are_compacted_soon() -> None:
-    config = by_name(configured())["t.urban-brain-t.pings-changelog"].config
+@pytest.mark.parametrize("name", ["t.urban-brain-t.pings-changelog", "t.alerts.open", "t.cell.density"])
+def test_what_is_kept_by_key_is_compacted_soon(name: str) -> None:
+    config = by_name(configured())[name].config
     assert config["cleanup.policy"] == "compact"
     assert (config["segment.bytes"], config["segment.ms"]) == ("8388608", "300000")
     assert config["min.cleanable.dirty.ratio"] == "0.1"

@@ -218,9 +218,13 @@ class System:
         return len(self.read(self.settings.topics.alerts))
 
     def open_alerts(self) -> dict[bytes, bytes]:
-        """What `alerts.open` holds once it is compacted."""
+        """What `alerts.open` holds."""
+        return self.compacted(self.settings.topics.alerts_open)
+
+    def compacted(self, topic: str) -> dict[bytes, bytes]:
+        """What a topic holds once it is compacted."""
         newest: dict[bytes, bytes] = {}
-        for record in self.read(self.settings.topics.alerts_open):
+        for record in self.read(topic):
             assert record.key is not None
             if record.value is None:
                 newest.pop(record.key, None)

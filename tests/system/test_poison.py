@@ -33,10 +33,8 @@ BROKEN: list[tuple[bytes, str]] = [
     (b"1],[2", "malformed"),
     (b"}{", "malformed"),
     (b"null", "malformed"),
-    (b"[]", "malformed"),
-    (b"[" + ping() + b"]", "malformed"),
+    (b"[" + ping() + b",]", "malformed"),
     (ping() + b"," + ping(), "malformed"),
-    (ping() + b"\n" + ping(), "malformed"),
     (b"x" * 1_000_000, "malformed"),
     (ping(bike_id="b" * 10_240), "malformed"),
     (ping(bike_id="two\nlines"), "malformed"),
@@ -96,4 +94,41 @@ def test_only_the_broken_record_goes_to_quarantine_wherever_it_stands_in_a_batch
     assert worker.running
     counted = worker.metric("urban_brain_quarantined_records_total")
     assert sum(counted.values()) == len(told), counted
+    worker.stop()
+
+
+def test_only_the_broken_ping_of_a_record_goes_to_quarantine_and_says_which_it_was(deploy: MakeSystem, kafka: Kafka) -> None:
+    """Arrays, lines and single pings in one topic, the poison once at each place of each."""
+    system = deploy(partitions=1, deployment="quarantine_cap = 1000")
+    topic = system.settings.feeds[0].topic
+    poison = [(b'{"lat": 1}', "malformed"), (ping(operator="nobody"), "unknown_operator"), (ping(ts=NOW_MS + 61_000), "future")]
+    log: list[bytes | None] = [b"[]", b"[" + ping() + b",{"]
+    wanted = {(1, None): (log[1], "malformed")}
+    good = 0
+    for bad, reason in poison:
+        for at in range(4):
+            pings = [ping() for _ in range(3)]
+            pings.insert(at, bad)
+            for value in (b"[" + b", ".join(pings) + b"]", b"\n".join(pings)):
+                wanted[len(log), at] = (bad, reason)
+                log += [value, ping()]
+            good += 5  # the three, which come twice, and two by themselves
+    producer = kafka.producer(linger_ms=200)
+    for value in log:
+        producer.produce(topic, value, b"the key", partition=0, timestamp=NOW_MS)
+    producer.produce(topic, None, partition=0, timestamp=NOW_MS + 5_000)
+    assert producer.flush(30) == 0
+
+    worker = system.worker()
+    system.wait_progress(NOW_MS // 5_000)
+    assert system.roster(worker) == good
+    told = {}
+    for record in system.read(system.settings.topics.quarantine):
+        body = orjson.loads(record.value or b"")
+        origin = body["origin"]
+        assert (origin["topic"], origin["partition"], record.key) == (topic, 0, b"the key")
+        assert body["value_sha256"] == sha256(body["value"].encode()).hexdigest()
+        told[origin["offset"], origin.get("index")] = (body["value"].encode(), body["reason"])
+    assert told == wanted
+    assert worker.running
     worker.stop()

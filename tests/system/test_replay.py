@@ -11,7 +11,7 @@ import pytest
 from tests.simulation.city import pings
 from tests.system.configuring import CITY, RULE
 from tests.system.conftest import MakeSystem
-from tests.system.harness import assert_same
+from tests.system.harness import System, assert_same
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -40,9 +40,9 @@ def write_log(path: Path, count: int) -> int:
 
 def test_a_replay_with_kills_in_mid_stream_gives_the_backtests_events(deploy: MakeSystem, tmp_path: Path) -> None:
     system = deploy(operators=("alpha", "beta"), network=NETWORK, cities=CITIES, session="10s")
-    log, out = tmp_path / "pings.ndjson", tmp_path / "alerts.ndjson"
+    log, out, cells = tmp_path / "pings.ndjson", tmp_path / "alerts.ndjson", tmp_path / "cells.ndjson"
     length_s = write_log(log, 8000)
-    system.run("backtest", log, "--out", out)
+    system.run("backtest", log, "--out", out, "--density", cells)
     worker = system.worker(instance_id="one")
     system.wait_ready(worker)
     replay = threading.Thread(target=system.run, args=("replay", log, "--speed", str(length_s / 12)))
@@ -66,3 +66,25 @@ def test_a_replay_with_kills_in_mid_stream_gives_the_backtests_events(deploy: Ma
     assert len(list(run.run(record for record in system.input_log() if record.value is not None))) == len(written)
     opened = [event for city in run.cities.values() for event in city.open_events().values()]
     assert system.open_alerts() == {event.episode_id.encode(): event.body for event in opened}
+    assert_density_is_the_backtests(system, cells.read_bytes().splitlines())
+    newest = {telling.key: telling.body for city in run.cities.values() for telling in city.density.newest()}
+    assert system.compacted(system.settings.topics.density) == newest
+
+
+def assert_density_is_the_backtests(system: System, lines: list[bytes]) -> None:
+    """The distinct records of each city, in order and to the byte; a kill repeats some, and a load may put some right."""
+    told: dict[tuple[bytes, bytes], bytes | None] = {}
+    for record in system.read(system.settings.topics.density):
+        assert record.key is not None
+        first = told.setdefault((record.key, record.headers["observed_at"]), record.value)
+        assert record.value in (first, None)
+    for city in system.settings.facts_partition:
+        mine = [
+            b'{"key":"%b","observed_at":"%b","value":%b}' % (key, at, value or b"null")
+            for (key, at), value in told.items()
+            if key.split(b"/")[0] == city.encode()
+        ]
+        want = [line for line in lines if orjson.loads(line)["key"].split("/")[0] == city]
+        assert_same(mine, want)
+        assert len(want) > 50
+    assert any(line.endswith(b"null}") for line in lines), "a cell became empty"
