@@ -195,7 +195,7 @@ class KafkaCluster:
     def _load(self) -> None:
         state = json.loads(self._state_file.read_text())
         self.ports = {int(node): (ports[0], ports[1]) for node, ports in state["ports"].items()}
-        self.secure_ports = {int(node): port for node, port in state["secure_ports"].items()}
+        self.secure_ports = {int(node): port for node, port in state.get("secure_ports", {}).items()}
         self._pids = {int(node): pid for node, pid in state["pids"].items()}
         self._extra = state["properties"]
 

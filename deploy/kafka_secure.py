@@ -17,6 +17,7 @@ _DAYS = "3650"
 
 
 def why_unavailable() -> str | None:
+    """None when certificates can be made, else what is missing and what to install."""
     return None if shutil.which("openssl") else "no openssl to make certificates with: install it (apt install openssl)"
 
 
@@ -28,21 +29,10 @@ def make_certificate(directory: Path, name: str) -> Path:
     certificate, key, both = (directory / f"{name}{end}.pem" for end in ("", "-only-key", "-key"))
     if not both.exists():
         directory.mkdir(parents=True, exist_ok=True)
-        options = [
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            _DAYS,
-            "-subj",
-            f"/CN={name}",
-        ]
+        words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days {_DAYS} -subj /CN={name}"
         names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         files = ["-keyout", str(key), "-out", str(certificate)]
-        subprocess.run(["openssl", "req", *options, *names, *files], check=True, capture_output=True)
+        subprocess.run([*words.split(), *names, *files], check=True, capture_output=True)
         both.write_text(key.read_text() + certificate.read_text())
         key.unlink()
     return certificate

@@ -83,7 +83,7 @@ def test_a_worker_ends_in_seconds_also_while_the_broker_is_silent_or_away_and_co
 ) -> None:
     """Kubernetes kills after 30 s, and a client that waits for its broker would have waited for two minutes."""
     cluster = cluster_of(1)
-    system = system_on(cluster, **OPTIONS)
+    system = system_on(cluster, **OPTIONS, snapshots="1h")  # so that there is always something to write
     half_session_s = system.settings.deployment.session_timeout.total_seconds() / 2
     broker = cluster.alive(1)
     assert broker is not None
