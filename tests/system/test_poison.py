@@ -72,7 +72,8 @@ def test_only_the_broken_record_goes_to_quarantine_wherever_it_stands_in_a_batch
     producer = kafka.producer(message_max_bytes=1_048_000, linger_ms=200)
     for value, _ in log:
         producer.produce(topic, value, b"the key", partition=0, timestamp=NOW_MS)
-    producer.produce(topic, None, partition=0, timestamp=NOW_MS + 5_000)
+    for name in (topic, *(control.topic for control in system.settings.controls)):
+        producer.produce(name, None, partition=0, timestamp=NOW_MS + 5_000)
     assert producer.flush(30) == 0
 
     worker = system.worker()
@@ -116,7 +117,8 @@ def test_only_the_broken_ping_of_a_record_goes_to_quarantine_and_says_which_it_w
     producer = kafka.producer(linger_ms=200)
     for value in log:
         producer.produce(topic, value, b"the key", partition=0, timestamp=NOW_MS)
-    producer.produce(topic, None, partition=0, timestamp=NOW_MS + 5_000)
+    for name in (topic, *(control.topic for control in system.settings.controls)):
+        producer.produce(name, None, partition=0, timestamp=NOW_MS + 5_000)
     assert producer.flush(30) == 0
 
     worker = system.worker()

@@ -96,7 +96,7 @@ def test_a_ping_becomes_an_alert_and_no_password_is_told(system: System) -> None
         assert told == own
     everything = succeed(system, "alerts", "--json", "--from-beginning", user="city-desk").splitlines()
     assert sorted(everything) == sorted(event.body.decode() for event in backtest)
-    assert "All 13 topics" in succeed(system, "topics", "check", user="city-worker")
+    assert "All 16 topics" in succeed(system, "topics", "check", user="city-worker")
     assert "brokers: 127.0.0.1" in succeed(system, "doctor", user="city-worker")
     one, other = system.workers
     assert one.running and other.running
