@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-WORLDS = 150
+WORLDS = 300
 """Worlds that are tried before a mutation counts as survived."""
 
 SOUND = 20
