@@ -123,7 +123,6 @@ class CityState:
     def _work(self, tick: int, sections: Sections) -> list[Event]:
         """One tick: who speaks, what is said, what expires, what is in force from now on, what is too much."""
         moves, before = Moves(tick), self.city
-        self.rebalancing.made = self.rebalancing.made_before(tick, self.planning, self.watches)
         turned = self._turn(tick)
         released = self._watch_operators(tick) if turned else []
         fell, returned = self.silence.advance(tick, self._heard(sections))
@@ -204,7 +203,7 @@ class CityState:
         ticks += [watch.deadline() for watch in self.watches]
         ticks.append(self.rulebook.edge)
         ticks.append(self.density.deadline(self.silence.now, self.city))
-        ticks.append(self.rebalancing.deadline(self.planning, self.watches))
+        ticks.append(self.rebalancing.deadline(self.silence.now, self.planning, self.watches))
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)
 

@@ -59,7 +59,6 @@ def pack(city: CityState) -> Packed:
             "tick_ms": city.timeline.tick_ms,
             "done": city.done,
             "begun": city.begun,
-            "planned": city.rebalancing.made_before(city.done + 1, city.planning, city.watches),
             "settled": sorted(city.decrees.settled),
             "operators": city.timeline.operators,
             "resolutions": [key for key in city.ground.tables if isinstance(key, int)],
@@ -98,7 +97,7 @@ def restore(city: CityState, packed: Packed) -> None:
     counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
     _restore_watches(city, packed, counts, head)
     city.density.restore(_part(packed, "density"), index)
-    city.rebalancing.made, city.rebalancing.pending = head["planned"], _unpack_plan(_part(packed, "plan"))
+    city.rebalancing.pending = _unpack_plan(_part(packed, "plan"))
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])

@@ -4,7 +4,8 @@
              rules      -             the plan acts: moves of episodes, then rules, then maybe the next plan
              plan made
 
-A plan acts two ticks later whatever it took to make it, so that a worker may one day make it beside its other work.
+A plan acts two ticks later whatever it took to make it, so that a worker may one day make it beside its other work. It is made at
+multiples of the interval and not after the plan before: else the time of an operator's moves would tell of its rivals' alerts.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from geo.watch import Watch
 ACTS_AFTER = 2
 """Ticks from the making of a plan to its first effect."""
 
-LONG_AGO = -(2**62)
 MANY_EPISODES = 65_536
 
 Hauls = tuple[Haul, ...]
@@ -69,12 +69,12 @@ class _Open:
 
 
 class Rebalancing:
-    """The plans of one city. made: the tick of the last one; what acts stands in the episodes."""
+    """The plans of one city; what acts stands in the episodes."""
 
     def __init__(self, city: str, timeline: Timeline, ground: Ground) -> None:
-        self.made = LONG_AGO
         self.pending: Pending | None = None
         self._changed = True  # since the last plan; the same question again has the same answer
+        self._given = True  # whether any episode may have moves
         self._city, self._timeline, self._ground = city, timeline, ground
         self._centres = Centres()
         self._surroundings: dict[int, Surroundings] = {}
@@ -82,28 +82,21 @@ class Rebalancing:
         self._point_of = lru_cache(MANY_EPISODES)(lambda cell: e7(centroid(cell)))
         self._id_of = lru_cache(MANY_EPISODES)(partial(episode_id, city))
 
-    def deadline(self, planning: Planning | None, watches: Sequence[Watch]) -> int:
-        """The first tick at which a plan acts or is made, if nothing else happens before."""
+    def deadline(self, now: int, planning: Planning | None, watches: Sequence[Watch]) -> int:
+        """The first tick after `now` at which a plan acts or is made, if nothing else happens before."""
         due = self.pending.acts_at if self.pending else NEVER
-        return min(due, self._next(planning)) if planning and self._changed and _any_open(watches) else due
-
-    def made_before(self, tick: int, planning: Planning | None, watches: Sequence[Watch]) -> int:
-        """The tick of the last plan before `tick`, with those that were not made because nothing had happened since the one before.
-
-        planning: what was in force up to `tick`.
-        """
-        if planning is None or self._changed or not _any_open(watches):
-            return self.made
-        every = self._next(planning) - self.made
-        return self.made + max(0, tick - 1 - self.made) // every * every
+        if planning is None or not self._changed or not _any_open(watches):
+            return due
+        every = self._every(planning)
+        return min(due, (now // every + 1) * every)
 
     def act(self, planning: Planning | None, watches: Sequence[Watch], moves: Moves) -> None:
-        """The plan that is due becomes the moves of episodes; without a planning there are none, and never were."""
-        if planning is None and self.made != LONG_AGO:
-            self.made, self.pending = LONG_AGO, None
+        """The plan that is due becomes the moves of episodes; without a planning there are none."""
+        if planning is None and self._given:
+            self.pending, self._given = None, False
             self._give({}, watches, moves)
         elif self.pending and self.pending.acts_at <= moves.tick:
-            pending, self.pending = self.pending, None
+            pending, self.pending, self._given = self.pending, None, True
             self._give(pending.hauls, watches, moves)
 
     def note(self, changed: bool) -> None:
@@ -112,10 +105,7 @@ class Rebalancing:
 
     def plan(self, tick: int, planning: Planning | None, watches: Sequence[Watch], speaks: NDArray[np.bool_]) -> None:
         """Make the plan of a tick, if one is due. speaks: bool (operators,), those to plan for."""
-        if planning is None or tick < self._next(planning) or not _any_open(watches):
-            return
-        if not self._changed:
-            self.made = tick
+        if planning is None or tick % self._every(planning) or self.pending or not self._changed or not _any_open(watches):
             return
         crowds, shortages = (list(self._open(watches, kind)) for kind in (OVERCROWDED, DEFICIT))
         vacancies, hauls = Vacancies(watches, self._surroundings), {}
@@ -124,12 +114,11 @@ class Rebalancing:
             if too_many:
                 lacking = [one for one in shortages if one.operator == operator]
                 hauls.update(self._plan_of(operator, too_many, lacking, vacancies, planning.max_haul_m))
-        self.made, self.pending, self._changed = tick, Pending(tick + ACTS_AFTER, hauls), False
+        self.pending, self._changed = Pending(tick + ACTS_AFTER, hauls), False
 
-    def _next(self, planning: Planning | None) -> int:
-        if planning is None:
-            return NEVER
-        return self.made + max(ACTS_AFTER, -(-planning.interval_ms // self._timeline.tick_ms))
+    def _every(self, planning: Planning) -> int:
+        """Ticks from one plan to the next."""
+        return max(ACTS_AFTER, -(-planning.interval_ms // self._timeline.tick_ms))
 
     def _give(self, hauls: dict[str, Hauls], watches: Sequence[Watch], moves: Moves) -> None:
         for one in self._open(watches, OVERCROWDED):

@@ -223,8 +223,8 @@ MUTATIONS = (
     ),
     Mutation(
         "geo/city_pack.py",
-        'city.rebalancing.made, city.rebalancing.pending = head["planned"], _unpack_plan(_part(packed, "plan"))',
-        'city.rebalancing.made = head["planned"]',
+        'city.rebalancing.pending = _unpack_plan(_part(packed, "plan"))',
+        "city.rebalancing.pending = None",
         "a plan that does not act yet is lost with its worker",
     ),
     Mutation(

@@ -34,14 +34,13 @@ class Spotted:
 
 
 class RebalancingTruth(RulesTruth):
-    """A city's plans. last: tick of the newest; waiting: (the tick at which it acts, moves by spot and opening tick)."""
+    """A city's plans. waiting: (the tick at which the newest acts, moves by spot and opening tick), until it does."""
 
-    last: int | None = None
     waiting: tuple[int, dict[tuple[Spot, int], list[Haul]]] | None = None
 
     def _carry_out(self, planning: Planning | None) -> None:
         if planning is None:
-            self.last = self.waiting = None
+            self.waiting = None
             for episode in self.episodes.values():
                 episode.hauls = []
         elif self.waiting is not None and self.waiting[0] == self.k:
@@ -53,14 +52,14 @@ class RebalancingTruth(RulesTruth):
         if planning is None or not any(self._is_told(spot, episode, "overcrowded") for spot, episode in self.episodes.items()):
             return
         waits = max(2, -(-planning.interval_ms // self.timeline.tick_ms))
-        if self.last is not None and self.k - self.last < waits:
+        if self.k % waits or self.waiting is not None:
             return
         promised: Counter[Area] = Counter()
         made: dict[tuple[Spot, int], list[Haul]] = {}
         for operator in sorted(self.allowed()):
             if not self.voices[operator].silent:
                 made |= self._plan_of(operator, planning, promised)
-        self.last, self.waiting = self.k, (self.k + 2, made)
+        self.waiting = (self.k + 2, made)
 
     def _is_told(self, spot: Spot, episode: Episode, kind: str) -> bool:
         return bool(episode.sequence) and spot.kind == kind and not self._rule(spot).shadow
