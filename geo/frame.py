@@ -62,12 +62,12 @@ class Facts:
         return cls(np.zeros(0, np.int16), [], e7, e7, flags, codes, codes, flags, ms, ms)
 
 
-DocumentKind = Literal["policy", "response"]
+DocumentKind = Literal["policy"]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a control topic says to a city: a policy, or what an operator says of an alert.
+    """What a control topic says to a city: a policy, or its withdrawal.
 
     sender: index into Timeline.operators of whose topic it came from, -1 if it is the city's own.
     body: the record's value. place: its offset in its topic's partition: the order within a source.

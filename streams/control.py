@@ -16,7 +16,6 @@ from streams.settings.problems import RefusedError, nearest, shown
 from streams.settings.scalars import identifier
 
 POLICY_SCHEMA = "urban-brain/policy/1"
-RESPONSE_SCHEMA = "urban-brain/response/1"
 
 
 DEEPEST = 64
@@ -37,10 +36,7 @@ class Decoder(Protocol):
 
 def decoder_of(kind: DocumentKind, timeline: Timeline) -> Decoder:
     """How the records of a control topic of this kind are read."""
-    kinds: dict[DocumentKind, type[PolicyDecoder] | type[ResponseDecoder]] = {
-        "policy": PolicyDecoder,
-        "response": ResponseDecoder,
-    }
+    kinds: dict[DocumentKind, type[PolicyDecoder]] = {"policy": PolicyDecoder}
     return kinds[kind](timeline.cities)
 
 
@@ -60,16 +56,6 @@ class PolicyDecoder:
             raise DocumentRefused(f"{rule}; write it with `urban-brain policy apply`") from None
         cities = self._cities if document.get("city") is None else [_city(document, self._cities)]
         return dict.fromkeys(cities, value)
-
-
-class ResponseDecoder:
-    """What an operator says of an alert, in the city of the alert."""
-
-    def __init__(self, cities: Iterable[str]) -> None:
-        self._cities = tuple(cities)
-
-    def decode(self, value: bytes) -> Mapping[str, bytes]:
-        return {_city(_object(value, RESPONSE_SCHEMA), self._cities): value}
 
 
 def _object(value: bytes, schema: str) -> dict[str, Any]:

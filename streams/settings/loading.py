@@ -209,13 +209,8 @@ def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityT
 
 
 def _controls(network: NetworkTable, topics: Topics) -> Iterator[ControlSettings]:
-    """The control topics, of every operator that is ever allowed its own."""
     if network.control.policies:
         yield ControlSettings(topics.policies, "policy")
-    if network.control.responses:
-        operators = {*network.operators}.union(*(version.operators or () for version in network.versions))
-        for operator in sorted(operators):
-            yield ControlSettings(topics.responses(operator), "response", operator)
 
 
 def _feed(feed: FeedTable, network: NetworkTable) -> FeedSettings:

@@ -8,7 +8,7 @@ import pytest
 
 from geo.params import Timeline
 from streams.batches import Batch
-from streams.control import DocumentRefused, PolicyDecoder, ResponseDecoder
+from streams.control import DocumentRefused, PolicyDecoder
 from streams.control_stage import ControlReader
 from streams.settings import ControlSettings
 from tests.geo.story import timeline
@@ -43,20 +43,13 @@ def test_what_nobody_can_be_told_of_is_refused_with_the_reason(value: bytes, tex
         PolicyDecoder(CITIES).decode(value)
 
 
-def test_a_response_is_for_one_city() -> None:
-    value = orjson.dumps({"schema": "urban-brain/response/1", "city": "east"})
-    assert ResponseDecoder(CITIES).decode(value) == {"east": value}
-    with pytest.raises(DocumentRefused, match="configured city"):
-        ResponseDecoder(CITIES).decode(orjson.dumps({"schema": "urban-brain/response/1"}))
-
-
 def test_a_reader_gives_documents_by_record_with_the_sender_and_place_and_goes_on_behind_a_bad_one() -> None:
     times: Timeline = timeline()
-    reader = ControlReader(ControlSettings("alert.responses.bravo", "response", "bravo"), times)
-    good = orjson.dumps({"schema": "urban-brain/response/1", "city": "east"})
+    reader = ControlReader(ControlSettings("policies.bravo", "policy", "bravo"), times)
+    good = orjson.dumps(POLICY | {"city": "east"})
     values = [good, None, b"junk", good]
     documents, refused = reader.read(Batch.of(values, np.zeros(4, np.int64), np.arange(40, 44)))
     assert documents.keys() == {0, 3}
     told = documents[3]["east"]
-    assert (told.kind, told.sender, told.body, told.place) == ("response", times.operators.index("bravo"), good, 43)
+    assert (told.kind, told.sender, told.body, told.place) == ("policy", times.operators.index("bravo"), good, 43)
     assert [(one.index, one.offset, one.reason) for one in refused] == [(2, 42, "malformed")]

@@ -55,11 +55,11 @@ def test_a_section_may_hold_no_facts_only_that_somebody_was_heard() -> None:
 
 
 def test_documents_survive_the_bytes_of_their_frame_in_order_with_their_senders() -> None:
-    documents = (Document("response", 2, b'{"x": 1}', 8), Document("policy", -1, bytes(range(256)), 9))
+    documents = (Document("policy", 2, b'{"x": 1}', 8), Document("policy", -1, bytes(range(256)), 9))
     frame = make_frame(0)
     frame.sections["rivertown"] = Section.of_documents(documents, 3)
     sections, _ = decode_frame(encode_frame(frame, timeline("a", "b", "c"), ["rivertown"]), timeline("a", "aa", "b", "c"))
-    assert sections["rivertown"].documents == (Document("response", 3, b'{"x": 1}', 8), documents[1])
+    assert sections["rivertown"].documents == (Document("policy", 3, b'{"x": 1}', 8), documents[1])
     assert len(sections["rivertown"].facts) == 0
     assert not sections["rivertown"].heard.any()
 
