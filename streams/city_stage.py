@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -228,8 +229,7 @@ class CityStage:
         wrong = list(density.wrong(state.cities))
         if wrong:
             log.warning("cell.density does not say of %d cells what was told last: written again", len(wrong))
-        for record in wrong:
-            await self._sink.send(record)
+        await self._sink.send_all(wrong)
 
     async def _put_alerts_right(self, mirror: Mirror, state: CityPartition) -> None:
         partition = state.route.partition
@@ -263,9 +263,10 @@ class CityStage:
         for event in events:
             self._metrics.decided(event.city, event.kind, event.state)
             await self._publish(event, state.route.partition)
-        for told in state.tellings():
-            await self._sink.send(density_record(told, self._density_topic, state.route.partition))
-            self._metrics.density_told(told.city)
+        tellings = list(state.tellings())
+        await self._sink.send_all([density_record(told, self._density_topic, state.route.partition) for told in tellings])
+        for city, cells in Counter(told.city for told in tellings).items():
+            self._metrics.density_told(city, cells)
         if state.merger.done > before:
             await self._progress(state)
         self._metrics.step.labels("merge").observe(merged - started)

@@ -259,9 +259,9 @@ class Metrics:
         for operator, count in bikes.items():
             self.roster_bikes.labels(self._city(city), self._operator(operator)).set(count)
 
-    def density_told(self, city: str) -> None:
-        """One record was handed over."""
-        self.density_records.labels(self._city(city)).inc()
+    def density_told(self, city: str, cells: int) -> None:
+        """Records that were handed over."""
+        self.density_records.labels(self._city(city)).inc(cells)
 
     def density(self, city: str, *, cells: int) -> None:
         """Cells of a city that are told to hold bikes."""

@@ -159,6 +159,10 @@ class FakeSink:
         future.set_result(SimpleNamespace(offset=-1 if self.sends == self.lose_at else offset))
         return future
 
+    async def send_all(self, records: Sequence[Record]) -> None:
+        for record in records:
+            await self.send(record)
+
     async def flush(self) -> None:
         if self.dead:
             raise Killed
