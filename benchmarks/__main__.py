@@ -49,7 +49,7 @@ def main() -> int:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=PARTS, action="append", help="may be given several times; recovery includes memory")
-    parser.add_argument("--pings", type=int, default=16_000_000, help="in the backlog, the first 1.2 million warm-up")
+    parser.add_argument("--pings", type=int, default=24_000_000, help="in the backlog, the first 1.2 million warm-up")
     parser.add_argument("--bikes", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=2, help="of drain, hand loop and worker")
     options = parser.parse_args()

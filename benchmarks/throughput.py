@@ -14,10 +14,10 @@ from benchmarks.feed import START_MS, WARM_S, World
 from benchmarks.rig import FEED_TOPIC, MEASURED, PARTITIONS, Rig, Worker, require, say, wait_for
 
 SNAPSHOTS = 2
-"""Of every partition within the window, at least. It lasts some 20 s and the default interval is 30 s: with that, the
+"""Of every partition within the window, at least. It lasts some 16 s and the default interval is 30 s: with that, the
 figure would hide what snapshots cost."""
 EXPECTED_PER_S = (
-    600_000  # only to choose the interval; the city closes the warm-up when a good part of the rest is read already
+    850_000  # only to choose the interval; the city closes the warm-up when a good part of the rest is read already
 )
 HAND_ALERTS = "hand.alerts"
 
