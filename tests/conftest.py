@@ -19,6 +19,14 @@ settings.register_profile("deep", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("URBAN_BRAIN_HYPOTHESIS", "ci"))
 
 
+_LONG = ("tests/system/", "tests/simulation/", "tests/laws/", "tests/agents/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take minutes come first, in the random order that they have: else one worker ends alone with one of them."""
+    items.sort(key=lambda item: next((i for i, part in enumerate(_LONG) if item.nodeid.startswith(part)), len(_LONG)))
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _leaks_are_blamed_on_their_module() -> Iterator[None]:
     """An event loop or a socket left open warns when it is collected: here, and not in some later, innocent test."""

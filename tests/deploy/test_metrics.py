@@ -74,7 +74,7 @@ def test_no_name_from_outside_of_the_configuration_becomes_a_label(metrics: Metr
     metrics.episodes(outside, {(outside, outside, outside): 1})
     metrics.quarantine(outside, kept=1)
     metrics.density(outside, cells=3)
-    metrics.density_told(outside)
+    metrics.density_told(outside, 1)
     metrics.heard(outside, np.ones(2, np.int64), 5_000)
     assert outside not in metrics.render().decode()
     assert series(metrics, "roster_bikes") == {("unknown", "unknown"): 4}
