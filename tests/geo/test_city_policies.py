@@ -294,7 +294,9 @@ def test_so_many_by_eight_is_told_two_hours_before() -> None:
     assert it.nothing(1) == ["raised ant deficit"]
     assert it.last["resolve_by"] == "1970-02-27T22:55:00.000Z", "when the window opens"
     assert it.last["respond_by"] == "1970-02-27T21:10:05.000Z"
-    assert it.nothing(1_440 + 719) == []
+    assert it.nothing(1_439) == []
+    assert it.nothing(1) == ["escalated ant deficit"], "the window opens, and there are too few"
+    assert it.nothing(719) == []
     assert it.nothing(1) == ["cleared ant deficit policy"]
 
 
