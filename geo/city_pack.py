@@ -186,7 +186,8 @@ def _pack_handlings(handlings: Sequence[Handling]) -> Packed:
         [*(int(getattr(one, name)) for name in _HANDLING), *one.escalated, status, eta]
         for one, status, eta in zip(handlings, statuses, etas, strict=True)
     ]
-    return _join([(one.reason or "").encode() for one in said]) | {"numbers": np.array(rows, np.int64)}
+    packed = _join([(one.reason or "").encode() for one in said])
+    return packed | {"numbers": np.array(rows, np.int64)}
 
 
 def _unpack_handlings(packed: Packed) -> Iterator[Handling]:

@@ -1,6 +1,6 @@
 """Responses as they stand on their topics: what an operator does about one of its alerts. docs/policies.md, section 12.
 
-    {"schema": "urban-brain/response/1", "city": NAME, "episode_id": UUID, "status": STATUS, "eta": TIME, "reason": TEXT}
+{"schema": "urban-brain/response/1", "city": NAME, "episode_id": UUID, "status": STATUS, "eta": TIME, "reason": TEXT}
 """
 
 from __future__ import annotations

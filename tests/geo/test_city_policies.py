@@ -20,7 +20,13 @@ START_MS = START * TICK_MS
 MINUTE_TICKS = 12
 CLOCK_S = START_MS // 1000 % DAY_S  # of the first tick, UTC
 WEST_SIDE, EAST_SIDE = (HERE[0], HERE[1] - 5_000), (HERE[0], HERE[1] + 5_000)
-SOON: dict[str, Any] = {"for_ms": 0, "keep_firing_for_ms": 0, "cooldown_ms": 0, "update_interval_ms": 10**9}
+SOON: dict[str, Any] = {
+    "for_ms": 0,
+    "keep_firing_for_ms": 0,
+    "cooldown_ms": 0,
+    "update_interval_ms": 10**9,
+    "resolve_within_ms": 10**9,
+}
 
 
 def box(west: int, east: int) -> tuple[tuple[int, int], ...]:

@@ -54,7 +54,7 @@ def with_deadlines(r: random.Random, timeline: Timeline) -> Timeline:
     for epoch in timeline.epochs:
         cities = tuple(_of_city(r, city, timeline.tick_ms, known) for city in epoch.cities)
         epochs.append(replace(epoch, cities=cities))
-    return replace(timeline, epochs=tuple(epochs), responses=r.random() < 0.8)
+    return replace(timeline, epochs=tuple(epochs), responses=r.random() < 0.6)
 
 
 def _of_city(r: random.Random, city: City, tick_ms: int, known: dict[tuple[str, str], tuple[int, int]]) -> City:
