@@ -156,7 +156,8 @@ def _pack_episodes(episodes: dict[int, Episode]) -> Packed:
     rows = [[pair, *(int(getattr(e, name)) for name in _EPISODE), *e.left] for pair, e in episodes.items()]
     texts = [text for e in episodes.values() for text in (e.severity.encode(), e.state.encode(), e.body)]
     hauls = _pack_hauls([some for e in episodes.values() for some in (e.hauls, e.told)])
-    packed: Packed = {"numbers": np.array(rows, np.int64), "hauls": hauls} | _join(texts)
+    packed: Packed = _join(texts)
+    packed |= {"numbers": np.array(rows, np.int64), "hauls": hauls}
     _put(packed, "handling", _pack_handlings([e.handling for e in episodes.values()]))
     return packed
 
