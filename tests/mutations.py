@@ -355,6 +355,53 @@ MUTATIONS = (
         "what was told of a cell before gets the time of what is told of others",
         seed=1,
     ),
+    Mutation(
+        "geo/handling.py",
+        "answerable = self.responses and not rule.shadow",
+        "answerable = self.responses",
+        "deadlines: nobody answers a shadow, and so it escalates",
+        seed=2,
+    ),
+    Mutation(
+        "geo/handling.py",
+        "passes.resolve if self.escalated[UNRESOLVED] == NEVER else NEVER",
+        "NEVER",
+        "deadlines: one passes unseen when nothing else happens",
+    ),
+    Mutation(
+        "geo/watch.py",
+        "verdicts += [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]",
+        "verdicts += []",
+        "deadlines: they stand still while the operator is silent",
+        seed=4,
+    ),
+    Mutation(
+        "geo/responses.py",
+        "if watch.counts.operators[pair] != sender:",
+        "if watch.counts.operators[pair] < 0:",
+        "responses: anybody answers for anybody",
+    ),
+    Mutation(
+        "geo/city_pack.py",
+        "yield Handling(responded, said, at, bool(news), escalated)",
+        "yield Handling(NEVER, said, at, bool(news), escalated)",
+        "restored: what was answered counts as never answered",
+        seed=89,
+    ),
+    Mutation(
+        "geo/handling.py",
+        "if response == self.response:",
+        "if response is self.response:",
+        "responses: what was said twice is told twice",
+        seed=4,
+    ),
+    Mutation(
+        "geo/episodes.py",
+        "graver_or_not = self.handling.severity(found.severity) != self.severity",
+        "graver_or_not = False",
+        "responses: another severity alone is no news",
+        seed=10,
+    ),
 )
 
 

@@ -16,7 +16,7 @@ def cells(body: dict[str, Any]) -> list[Text]:
     rule, area = _table(body, "rule"), _table(body, "area")
     count = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}"
     where = area.get("h3") or area.get("name")
-    why = body.get("cleared_by") or _handling(body) or rule.get("name")
+    why = "; ".join(filter(None, (plain(body.get("cleared_by")), _handling(body)))) or rule.get("name")
     state = plain(body.get("state"))
     texts = [
         plain(body.get("observed_at"))[:19].replace("T", " "),
