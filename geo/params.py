@@ -14,7 +14,7 @@ from geo.windows import Offsets
 
 __all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Planning", "Rule", "Timeline"]
 
-SEMANTICS = 4
+SEMANTICS = 5
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
 
 DENSITY_INTERVAL_MS = 60_000
@@ -86,6 +86,7 @@ class Timeline:
 
     tick_ms: int
     epochs: tuple[Epoch, ...]
+    responses: bool = False  # whether operators have topics on which they can answer
     operators: tuple[str, ...] = field(init=False)  # of all epochs, sorted: the index of an operator in arrays
     cities: tuple[str, ...] = field(init=False)  # names of all epochs, sorted: the index of a city in arrays
 
