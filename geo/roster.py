@@ -66,13 +66,19 @@ class Told:
 
 @dataclass(slots=True)
 class Change:
-    """Rows that were replaced: slots int64, operator int16, rode bool, before and after ROW, all (n,)."""
+    """Rows that are replaced, or would be: slots int64, operator int16, rode bool, before and after ROW, all (n,)."""
 
     slots: Slots
     operator: NDArray[np.int16]
     rode: NDArray[np.bool_]
     before: Rows
     after: Rows
+
+    def take(self, which: NDArray[np.bool_]) -> Change:
+        """Some of them: bool (n,)."""
+        if which.all():
+            return self
+        return Change(self.slots[which], self.operator[which], self.rode[which], self.before[which], self.after[which])
 
     def restated(self) -> NDArray[np.bool_]:
         """Which of them have another state or type than they had: bool (n,)."""
@@ -133,8 +139,11 @@ class Roster:
         """Copies of rows: ROW (n,)."""
         return self._words.take(slots, axis=0).view(ROW)[:, 0]
 
-    def apply(self, told: Told) -> Change:
-        """Take in what is newer than what is held. The rows told carry their own h; it never falls."""
+    def weigh(self, told: Told) -> Change:
+        """What would change by what is newer than what is held. The rows told carry their own h; it never falls.
+
+        Nothing is written yet: `put` does. What is told of bikes that are not held is to be put, as they have slots now.
+        """
         known = len(self._ids)
         ids = Spans.of([id_.encode() for id_ in told.ids])
         slots = self._ids.slots(hashes_of(told.operator, ids), told.operator, ids)
@@ -150,9 +159,16 @@ class Roster:
         if len(acts) < len(slots):
             told, slots, before, after = told.take(acts), slots[acts], before[acts], after[acts]
         after["spoken"] = np.where(before["held"], np.maximum(before["spoken"], after["spoken"]), after["spoken"])
-        self._words[slots] = after.view(np.int64).reshape(-1, _WORDS)
-        self._empty -= int(np.count_nonzero(~before["held"]))
         return Change(slots, told.operator, told.rode, before, after)
+
+    def put(self, change: Change) -> None:
+        """Write what changes."""
+        self._words[change.slots] = change.after.view(np.int64).reshape(-1, _WORDS)
+        self._empty -= int(np.count_nonzero(~change.before["held"]))
+
+    def hear(self, slots: Slots, spoken: NDArray[np.int64]) -> None:
+        """These bikes were heard: h, int64 (n,); it never falls. Nothing else is known of them."""
+        self._words[slots, _SPOKEN] = np.maximum(self._words[slots, _SPOKEN], spoken)
 
     def place(self, key: Key, slots: Slots, pairs: Pairs) -> None:
         """These bikes count in these pairs of a layer, int32 (n,), all others nowhere."""
