@@ -89,5 +89,9 @@ class Blackouts:
                 thing.at = fleet.moved(thing.at, metres)
             status = r.choice(words)
             thing.status = thing.status and status  # who never says a status says one now, and then goes on as before
-            fields: dict[str, Any] = {"bike_id": thing.name, "operator": thing.operator, "ts": fleet.now - r.choice((0, 0, 500))}
+            fields: dict[str, Any] = {
+                "bike_id": thing.name,
+                "operator": thing.operator,
+                "ts": fleet.now - r.choice((0, 0, 500)),
+            }
             fleet.send(thing, fields | {"status": status})

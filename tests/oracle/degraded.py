@@ -36,11 +36,11 @@ class DegradedTruth(RebalancingTruth):
             row, held = self.roster.get(bike), self.held.get(bike)
             if row is not None and version <= row.version:
                 continue
-            if held is not None:
-                if version <= held[0]:
-                    continue
-                fact = replace(fact, rode=fact.rode or held[1].rode or held[1].state == ON_TRIP)
-            acting[bike] = (version, fact)
+            if held is None:
+                acting[bike] = (version, fact)
+            elif version > held[0]:
+                rode = fact.rode or held[1].rode or held[1].state == ON_TRIP
+                acting[bike] = (version, replace(fact, rode=rode))
         return acting
 
     def _find_losses(self, acting: Mapping[Bike, tuple[Version, Fact]], city: City | None) -> None:
