@@ -324,8 +324,8 @@ MUTATIONS = (
     ),
     Mutation(
         "geo/density.py",
-        'for name in ("count", "silent"):',
-        'for name in ("count",):',
+        'for name in ("count", "silent", "degraded"):',
+        'for name in ("count", "degraded"):',
         "a cell is not told when one of its operators falls silent",
         seed=2,
     ),
@@ -354,6 +354,60 @@ MUTATIONS = (
         'now["at"][changed] = tick',
         "what was told of a cell before gets the time of what is told of others",
         seed=1,
+    ),
+    Mutation(
+        "geo/density.py",
+        'for name in ("count", "silent", "degraded"):',
+        'for name in ("count", "silent"):',
+        "a cell is not told when the feed of one of its operators is degraded",
+    ),
+    Mutation(
+        "geo/degraded.py",
+        "(2 * after < before)",
+        "(2 * after <= before)",
+        "half of a fleet is most of it",
+    ),
+    Mutation(
+        "geo/degraded.py",
+        "4 * there >= 3 * lapse.before",
+        "4 * there > 3 * lapse.before",
+        "three quarters of a fleet are not enough to believe in it again",
+    ),
+    Mutation(
+        "geo/degraded.py",
+        "lapse.opened - (-hold_ms // self._tick_ms)",
+        "lapse.opened - (-hold_ms // self._tick_ms) + 1",
+        "a loss is believed a tick late when nobody speaks",
+    ),
+    Mutation(
+        "geo/held.py",
+        'change.rode[found] |= self.rode[place] | (before["state"] == ON_TRIP)',
+        "change.rode[found] |= self.rode[place]",
+        "a trip that was held is forgotten",
+    ),
+    Mutation(
+        "geo/held.py",
+        "keep[np.flatnonzero(found)[older]] = False",
+        "keep[np.flatnonzero(found)[older]] = True",
+        "what is held gives way to older facts",
+    ),
+    Mutation(
+        "geo/held.py",
+        "slots = (np.cumsum(held) - 1)[self.slots]",
+        "slots = self.slots",
+        "what is held is written down of other bikes",
+    ),
+    Mutation(
+        "geo/ground.py",
+        'self.roster.hear(change.slots, change.after["spoken"])',
+        "pass",
+        "a bike of which something is held was not heard",
+    ),
+    Mutation(
+        "geo/ground.py",
+        "self.roster.remove(slots)\n        self.held.drop(slots)",
+        "self.roster.remove(slots)",
+        "what is held of a bike that left is not forgotten",
     ),
 )
 

@@ -10,7 +10,7 @@ import pytest
 
 from geo.params import Epoch, Rule, Timeline
 from geo.states import ELSEWHERE, MISSING, ON_TRIP, REMOVED
-from tests.geo.town import HERE, START, THERE, TICK_MS, Fact, Town, at_most, bikes, epoch, taken
+from tests.geo.town import START, THERE, TICK_MS, Fact, Town, at_most, bikes, epoch, taken
 
 HALF_AN_HOUR = 360
 FLEET = bikes(40)

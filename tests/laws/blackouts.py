@@ -23,8 +23,9 @@ def with_holds(r: random.Random, timeline: Timeline) -> Timeline:
     epochs, known = [], dict[str, tuple[int, int]]()
     for epoch in timeline.epochs:
         for city in epoch.cities:
-            if city.name not in known or r.random() < 0.4:
-                hold_ms = r.choice((0, 1, 6, 25, 25, 100, 400)) * tick_ms + r.choice((0, 0, 0, 1, tick_ms // 3))
+            if city.name not in known or r.random() < 0.5:
+                ticks = (0, 0, 0, 6, 25, 400) if city.name in known else (0, 1, 6, 25, 25, 100, 400)
+                hold_ms = r.choice(ticks) * tick_ms + r.choice((0, 0, 0, 1, tick_ms // 3))
                 known[city.name] = (hold_ms, r.choice((1, 2, 3, 3, 5)))
         cities = []
         for city in epoch.cities:
@@ -37,8 +38,9 @@ def with_holds(r: random.Random, timeline: Timeline) -> Timeline:
 class Blackouts:
     """What they make a fleet send, between what it sends by itself."""
 
-    def __init__(self, r: random.Random, tick_ms: int) -> None:
-        self.r, self.tick_ms = r, tick_ms
+    def __init__(self, r: random.Random, timeline: Timeline) -> None:
+        self.r, self.tick_ms = r, timeline.tick_ms
+        self.versions = [epoch.from_tick * timeline.tick_ms for epoch in timeline.epochs[1:]]
         self.returns: dict[str, int] = {}  # operator -> when its feed is mended
 
     def strike(self, fleet: Fleet) -> None:
@@ -47,7 +49,8 @@ class Blackouts:
         for operator in [name for name, at in sorted(self.returns.items()) if at <= fleet.now]:
             del self.returns[operator]
             self._mend(fleet, operator)
-        if r.random() > 0.05:
+        soon = any(0 < begins - fleet.now < 30 * self.tick_ms for begins in self.versions)
+        if r.random() > (0.4 if soon else 0.05):
             return
         operator = r.choice(sorted({thing.operator for thing in fleet.things}))
         if operator in self.returns:
@@ -56,7 +59,7 @@ class Blackouts:
             self._say(fleet, self._some(fleet, operator, (1.0, 1.0, 0.8)), PARKED)
             fleet.now += r.randint(1, 15) * self.tick_ms
         self._break(fleet, operator)
-        self.returns[operator] = fleet.now + r.choice((1, 3, 3, 10, 40, 150)) * self.tick_ms
+        self.returns[operator] = fleet.now + r.choice((60,) if soon else (1, 3, 3, 10, 40, 150)) * self.tick_ms
 
     def _break(self, fleet: Fleet, operator: str) -> None:
         r = self.r

@@ -105,9 +105,10 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
     dark = random.Random(f"blackouts of {seed}")
-    blackouts = Blackouts(dark, tick_ms) if dark.random() < 0.5 else None
-    if blackouts is not None:
+    blackouts = None
+    if dark.random() < 0.5:
         timeline = with_holds(dark, timeline)
+        blackouts = Blackouts(dark, timeline)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     fleet.blackouts = blackouts
