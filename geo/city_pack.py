@@ -107,8 +107,7 @@ def restore(city: CityState, packed: Packed) -> None:
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
         city.outages.open[outage.operator] = outage
-    held = _part(packed, "held")
-    city.ground.held = Held.restore(held, index[_array(held, "operators")].astype(np.int16))
+    city.ground.held = Held.restore(_part(packed, "held"), index, len(city.timeline.operators))
     for lapse in _unpack_lapses(_part(packed, "lapses")):
         lapse.operator = int(index[lapse.operator])
         city.degraded.open[lapse.operator] = lapse

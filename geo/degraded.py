@@ -65,8 +65,7 @@ class Degraded:
         """What is raised and cleared at a tick, by operator; what was held of those that are not degraded any more acts."""
         if not self.open:
             return []
-        held = ground.held_standing()
-        there = (ground.standing - held).tolist()
+        there = (ground.standing - ground.held.standing).tolist()
         verdicts = []
         for operator in sorted(self.open):
             lapse = self.open[operator]

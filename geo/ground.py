@@ -69,7 +69,7 @@ class Ground:
         self.expiry = Expiry(operators)
         self.layers: dict[Key, Layer] = {}
         self.tables: dict[Key, Counts] = {}
-        self.held = Held()
+        self.held = Held(operators)
         self.fleets = np.zeros(operators, np.int64)
         self.standing = np.zeros(operators, np.int64)
 
@@ -107,11 +107,6 @@ class Ground:
         before = self.roster.take(slots)
         after["spoken"] = before["spoken"]
         self.apply(Change(slots, owners, rode, before, after), moves)
-
-    def held_standing(self) -> NDArray[np.int64]:
-        """Bikes that stand though a fact is held by which they do not: int64 (operators,)."""
-        stand = self.roster.rows["stands"][self.held.slots]
-        return np.bincount(self.held.operators[stand], minlength=len(self.standing))
 
     def expire(self, silence: Silence, ttl_ms: int, moves: Moves) -> None:
         """Bikes that were not heard for so much of their operator's speaking time leave."""

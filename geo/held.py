@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geo.roster import ROW, Change, Rows, Slots
+from geo.roster import WORDS, Change, Rows, Slots, rows_of, words_of
 from geo.states import ON_TRIP
 
 Packed = dict[str, NDArray[Any] | bytes]
@@ -19,13 +19,19 @@ Flags = NDArray[np.bool_]
 
 
 class Held:
-    """slots int64, ascending; operators int16; rode bool; rows ROW: all (n,), as they came, each with its own h."""
+    """slots int64, ascending; operators int16; rode and stood (whether the bike stands in the roster) bool: all (n,).
 
-    def __init__(self) -> None:
+    words     int64 (n, words of a row)  the facts as they came, each with its own h
+    standing  int64 (operators,)         how many of them are of bikes that stand in the roster
+    """
+
+    def __init__(self, operators: int) -> None:
         self.slots: Slots = np.zeros(0, np.int64)
         self.operators = np.zeros(0, np.int16)
         self.rode: Flags = np.zeros(0, np.bool_)
-        self.rows: Rows = np.zeros(0, ROW)
+        self.stood: Flags = np.zeros(0, np.bool_)
+        self.words = np.zeros((0, WORDS), np.int64)
+        self.standing = np.zeros(operators, np.int64)
 
     def __len__(self) -> int:
         return len(self.slots)
@@ -36,7 +42,7 @@ class Held:
             return change
         place, found = self._find(change.slots)
         place = place[found]
-        before, after = self.rows[place], change.after[found]
+        before, after = rows_of(self.words[place]), change.after[found]
         older = after["version"] < before["version"]
         older |= (after["version"] == before["version"]) & (after["source"] < before["source"])
         change.rode = change.rode.copy()
@@ -48,12 +54,15 @@ class Held:
     def put(self, change: Change) -> None:
         """Hold these, in place of what was held of their bikes."""
         self.drop(change.slots)
-        slots = np.concatenate((self.slots, change.slots))
-        order = np.argsort(slots)
-        self.slots = slots[order]
-        self.operators = np.concatenate((self.operators, change.operator))[order]
-        self.rode = np.concatenate((self.rode, change.rode))[order]
-        self.rows = np.concatenate((self.rows, change.after))[order]
+        order = np.argsort(change.slots)
+        slots, operators, stood = change.slots[order], change.operator[order], change.before["stands"][order]
+        at = np.searchsorted(self.slots, slots)
+        self.slots = np.insert(self.slots, at, slots)
+        self.operators = np.insert(self.operators, at, operators)
+        self.rode = np.insert(self.rode, at, change.rode[order])
+        self.stood = np.insert(self.stood, at, stood)
+        self.words = np.insert(self.words, at, words_of(change.after)[order], axis=0)
+        self._count(operators[stood], 1)
 
     def drop(self, slots: Slots) -> None:
         """Forget what is held of these bikes."""
@@ -67,7 +76,7 @@ class Held:
     def take(self, operators: Flags) -> tuple[Slots, NDArray[np.int16], Flags, Rows]:
         """Hand out all that is held of operators, bool (operators,): slots, operators, rode, rows."""
         theirs = operators[self.operators]
-        taken = (self.slots[theirs], self.operators[theirs], self.rode[theirs], self.rows[theirs])
+        taken = (self.slots[theirs], self.operators[theirs], self.rode[theirs], rows_of(self.words[theirs]))
         self._keep(~theirs)
         return taken
 
@@ -82,16 +91,21 @@ class Held:
             "slots": slots.astype(np.int64),
             "operators": self.operators,
             "rode": self.rode,
-            "rows": np.ascontiguousarray(self.rows).view(np.int64).reshape(-1, ROW.itemsize // 8),
+            "stood": self.stood,
+            "rows": self.words,
         }
 
     @classmethod
-    def restore(cls, packed: Packed, operators: NDArray[np.int16]) -> Held:
-        """Operators int16 (n,) as this process counts them."""
-        held = cls()
-        slots, rode, words = (np.asarray(packed[name]) for name in ("slots", "rode", "rows"))
-        held.slots, held.operators, held.rode = slots.astype(np.int64), operators, rode.astype(np.bool_)
-        held.rows = np.ascontiguousarray(words, np.int64).reshape(-1).view(ROW)
+    def restore(cls, packed: Packed, index: NDArray[np.int64], operators: int) -> Held:
+        """Of `operators` operators; index int64 (n,) is where each packed one is now."""
+        held = cls(operators)
+        slots, owners, rode, stood, words = (
+            np.asarray(packed[name]) for name in ("slots", "operators", "rode", "stood", "rows")
+        )
+        held.slots, held.operators = slots.astype(np.int64), index[owners].astype(np.int16)
+        held.rode, held.stood = rode.astype(np.bool_), stood.astype(np.bool_)
+        held.words = words.reshape(-1, WORDS).astype(np.int64)
+        held._count(held.operators[held.stood], 1)
         return held
 
     def _find(self, slots: Slots) -> tuple[NDArray[np.intp], Flags]:
@@ -100,5 +114,9 @@ class Held:
         return place, np.asarray(self.slots[place] == slots)
 
     def _keep(self, which: Flags) -> None:
+        self._count(self.operators[~which & self.stood], -1)
         self.slots, self.operators = self.slots[which], self.operators[which]
-        self.rode, self.rows = self.rode[which], self.rows[which]
+        self.rode, self.stood, self.words = self.rode[which], self.stood[which], self.words[which]
+
+    def _count(self, operators: NDArray[np.int16], by: int) -> None:
+        self.standing += by * np.bincount(operators, minlength=len(self.standing))
