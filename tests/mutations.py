@@ -401,6 +401,8 @@ MUTATIONS = (
         "graver_or_not = False",
         "responses: another severity alone is no news",
         seed=10,
+    ),
+    Mutation(
         "geo/density.py",
         'for name in ("count", "silent", "degraded"):',
         'for name in ("count", "silent"):',
