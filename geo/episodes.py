@@ -71,6 +71,7 @@ class Episode:
     excess: int = 0
     severity: str = ""
     tells_all: bool = False  # its operator was told the count of all operators
+    responded: int = NEVER  # the tick of the operator's first response since it opened
     body: bytes = b""
     hauls: tuple[Haul, ...] = ()
     told: tuple[Haul, ...] = ()
@@ -127,7 +128,7 @@ class Episode:
         if now.spoken - self.over_since < rule.for_ms:
             return None
         self.phase, self.opened, self.sequence = Phase.OPEN, now.tick, 0
-        self.below_since, self.left = NOT_BELOW, [0] * len(CAUSES)
+        self.below_since, self.left, self.responded = NOT_BELOW, [0] * len(CAUSES), NEVER
         self.hauls = self.told = ()
         return RAISED
 

@@ -17,6 +17,7 @@ from geo.city import CityState, Event
 from geo.density import Telling
 from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import SEMANTICS, Timeline
+from geo.report import Reported
 from streams.batches import Run
 from streams.density import DensityMirror, density_record
 from streams.errors import NewerFormat, WireError
@@ -142,6 +143,11 @@ class CityPartition:
         """What is to be told of the cells of its cities, by city in order of time; each once."""
         for city in self.cities.values():
             yield from city.density.take()
+
+    def reports(self) -> Iterator[Reported]:
+        """Days of its cities that are to be told, or told again; each once."""
+        for city in self.cities.values():
+            yield from city.reports.take()
 
     def waits_for(self) -> list[tuple[str, int]]:
         return [self.sources[i] for i in self.merger.waits_for()]

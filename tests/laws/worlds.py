@@ -7,7 +7,7 @@ A small `size` gives a small log, which is what hypothesis shrinks towards.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from zlib import crc32
@@ -15,6 +15,7 @@ from zlib import crc32
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
 from tests.laws import decrees
 from tests.laws.fleet import Fleet, Sent
+from tests.laws.nights import Night
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
 from tests.oracle.stage import Record
@@ -97,12 +98,16 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     tick_ms = 60_000 if steady else r.choice((1_000, 5_000, 5_000, 60_000))
     ticks = 1000 if steady else r.choice((200, 500, 1000))
     start = (1_700_000_000_000 // tick_ms + r.randrange(1000)) * tick_ms
+    night = Night(random.Random(f"midnights of {seed}"), tick_ms, ticks)
+    start = night.begin(start)
     anchor = r.choice(ANCHORS)
     timeline = _timeline(r, anchor, tick_ms, start, ticks, steady=steady)
     ruler = Ruler(random.Random(f"policies of {seed}"), anchor, OPERATORS, start, tick_ms, ticks)
     timeline = _with_policies(timeline, ruler)
+    timeline = night.over(timeline)
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
+    timeline = _with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
@@ -276,6 +281,30 @@ def _roomy(city: City, more: int) -> City:
 
     policies = tuple(replace(policy, rules=tuple(map(wide, policy.rules))) for policy in city.policies)
     return replace(city, rules=tuple(map(wide, city.rules)), policies=policies)
+
+
+def _with_deadlines(r: random.Random, timeline: Timeline) -> Timeline:
+    """The same versions; in most worlds with less time to resolve, so that some of what is resolved is late."""
+    resolve_ms = [r.choice((1, 5, 12, 40, 100)) * timeline.tick_ms for _ in range(3)]
+
+    def hurried(rule: Rule) -> Rule:
+        within_ms = resolve_ms[len(rule.rule_id) % 3]
+        return replace(rule, resolve_within_ms=within_ms, respond_within_ms=min(rule.respond_within_ms, within_ms))
+
+    if r.random() < 0.3:
+        return timeline
+    return _with_rules(timeline, hurried)
+
+
+def _with_rules(timeline: Timeline, change: Callable[[Rule], Rule]) -> Timeline:
+    """The same versions, every rule of every city changed."""
+
+    def changed(city: City) -> City:
+        policies = tuple(replace(policy, rules=tuple(map(change, policy.rules))) for policy in city.policies)
+        return replace(city, rules=tuple(map(change, city.rules)), policies=policies)
+
+    epochs = (replace(epoch, cities=tuple(map(changed, epoch.cities))) for epoch in timeline.epochs)
+    return Timeline(timeline.tick_ms, tuple(epochs))
 
 
 def _planning(r: random.Random, tick_ms: int) -> Planning:

@@ -81,6 +81,7 @@ class Episode:
     departures: Counter[str] = field(default_factory=Counter)
     hauls: list[Haul] = field(default_factory=list)
     told: list[Haul] = field(default_factory=list)
+    responded: int | None = None
 
 
 class RulesTruth:
