@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 import orjson
 from numpy.typing import NDArray
 
@@ -59,6 +58,15 @@ def date_text(days: int) -> str:
     return (_1970 + timedelta(days=days)).isoformat()
 
 
+def days_of(text: str) -> int | None:
+    """Days since 1970-01-01 of YYYY-MM-DD; None: it is no date."""
+    try:
+        found = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return (found - _1970).days if found.isoformat() == text else None
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts of episodes, as docs/reports.md names them, and how long each took (ms)."""
@@ -84,9 +92,7 @@ class Tally:
     @property
     def rates(self) -> dict[str, float | None]:
         due = self.opened - self.withdrawn
-        return {
-            rate: RATE_UNITS * getattr(self, count) // due / RATE_UNITS if due else None for rate, count in RATES.items()
-        }
+        return {rate: RATE_UNITS * getattr(self, count) // due / RATE_UNITS if due else None for rate, count in RATES.items()}
 
     @property
     def medians(self) -> dict[str, int | None]:
@@ -220,8 +226,10 @@ class Reports:
 
     def of_today(self, watches: Sequence[Watch], now: int) -> dict[str, ByRule]:
         """By operator, the day that is not over yet, as it stands at the end of tick `now`."""
-        found = self._of_days(watches, now)
-        return {operator: rules for (day, operator), rules in found.items() if day == self.days[-1].date} if self.days else {}
+        if not self.days:
+            return {}
+        found, today = self._of_days(watches, now), self.days[-1].date
+        return {operator: rules for (day, operator), rules in found.items() if day == today}
 
     def _of_days(self, watches: Sequence[Watch], tick: int) -> dict[tuple[int, str], ByRule]:
         """All days of which anything is known: what has ended, and what is open."""
@@ -306,5 +314,5 @@ class Reports:
         self.days = [Day(*day) for day in kept["days"]]
         self.told = {(day, operator): Told(tick, body.encode()) for day, operator, tick, body in kept["told"]}
         for day, operator, policy, rule, counts, responses, resolutions in kept["ended"]:
-            tally = Tally(*counts, responses, resolutions)
+            tally = Tally(*counts, responses=responses, resolutions=resolutions)
             self.ended.setdefault((day, operator), {})[policy, rule] = tally

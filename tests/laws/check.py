@@ -77,7 +77,9 @@ def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, 
         stands = [telling for _, telling in sorted(truth.standing[state.name].items())]
         if plain_records(shown) != plain_records(stands):
             return f"told last of {state.name}: {first_difference(plain_records(shown), plain_records(stands))}"
-        held, unfinished = (sorted(plain_records(some)) for some in (list(state.reports.newest()), truth.unfinished[state.name]))
+        held, unfinished = (
+            sorted(plain_records(some)) for some in (list(state.reports.newest()), truth.unfinished[state.name])
+        )
         if held != unfinished:
             return f"reports of {state.name} that are held: {first_difference(held, unfinished)}"
     return None

@@ -334,5 +334,7 @@ def plain_events(events: Sequence[Event] | Sequence[TrueEvent]) -> list[tuple[ob
     ]
 
 
-def plain_records(told: Sequence[Telling | Reported] | Sequence[TrueTelling] | Sequence[TrueReport]) -> list[tuple[object, ...]]:
+def plain_records(
+    told: Sequence[Telling | Reported] | Sequence[TrueTelling] | Sequence[TrueReport],
+) -> list[tuple[object, ...]]:
     return [(one.key if isinstance(one.key, bytes) else one.key.encode(), one.at_ms, one.body) for one in told]

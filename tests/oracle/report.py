@@ -60,7 +60,9 @@ class ReportTruth:
             self._tell(before, end)
 
     def _zone(self, k: int) -> City:
-        known = [city for e in self.city.timeline.epochs if e.from_tick <= k for city in e.cities if city.name == self.city.name]
+        known = [
+            city for e in self.city.timeline.epochs if e.from_tick <= k for city in e.cities if city.name == self.city.name
+        ]
         return known[-1]
 
     def _note(self, k: int, event: TrueEvent) -> None:
