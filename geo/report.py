@@ -25,6 +25,9 @@ from geo.windows import DAY_MS, Offsets, date_at, first_showing
 
 SCHEMA = "urban-brain/report/1"
 
+WITHDRAWALS = (BY_POLICY, "merged")
+"""Cleared by one of these, an episode is nobody's doing: what was in force changed, or another one goes on in its place."""
+
 LAPSES = (CAUSES[STATUS_ONLY], CAUSES[EXPIRED])
 """Cleared by one of these, an episode is over, but nobody has resolved it."""
 
@@ -197,7 +200,7 @@ class Reports:
             of_day.setdefault(rule.key, Tally()).add(ended)
 
     def _ended(self, episode: Episode, rule: Rule, cleared_by: str, offsets: Offsets) -> Tally:
-        if cleared_by == BY_POLICY:
+        if cleared_by in WITHDRAWALS:
             return Tally(opened=1, withdrawn=1)
         tally = self._answered(episode, rule, offsets)
         if cleared_by in LAPSES:

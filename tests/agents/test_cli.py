@@ -91,7 +91,18 @@ def test_every_command_has_help_with_an_example(name: str, run: Run) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["topics create", "topics check", "replay", "simulate", "backtest", "policy check", "policy list", "alerts", "doctor"],
+    [
+        "topics create",
+        "topics check",
+        "replay",
+        "simulate",
+        "backtest",
+        "policy check",
+        "policy list",
+        "alerts",
+        "report",
+        "doctor",
+    ],
 )
 def test_every_command_that_prints_data_can_print_json(name: str) -> None:
     module, *rest = name.split()
@@ -122,6 +133,8 @@ def test_every_command_that_prints_data_can_print_json(name: str) -> None:
         (["simulate", "--out", "x", "--config", "CONFIG"], "--out needs --seconds"),
         (["alerts", "--open", "--follow", "--config", "CONFIG"], "--open shows what is open now"),
         (["alerts", "--operator", "ruby", "--config", "CONFIG"], "--operator ruby is not an allowed operator"),
+        (["report", "--operator", "ruby", "--config", "CONFIG"], "--operator ruby is not an allowed operator"),
+        (["report", "--day", "yesterday", "--config", "CONFIG"], "'yesterday' does not match the format '%Y-%m-%d'"),
         (["demo", "--speed", "max"], "the demo is paced"),
     ],
 )
@@ -311,7 +324,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 14 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 15 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 

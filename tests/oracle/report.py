@@ -112,7 +112,7 @@ class ReportTruth:
         answers, ends = [], []
         for case in cases:
             counts["opened"] += 1
-            if case.cleared_by == "policy":
+            if case.cleared_by in ("policy", "merged"):
                 counts["withdrawn"] += 1
                 continue
             respond_by, resolve_by = case.deadlines if case.cleared_by else self._deadlines_now(case)
