@@ -16,8 +16,8 @@ def day(operator: str, date: str, observed: str, **more: Any) -> bytes:
 
 
 def record(value: bytes | None, key: str = "") -> Logged:
-    body = orjson.loads(value) if value and value.startswith(b"{") else {}
-    return Logged(0, 0, 0, (key or f"{body.get('operator')}/{body.get('date')}").encode(), value, 0)
+    body = orjson.loads(value or b"{}") if not key else {}
+    return Logged(0, 0, 0, (key or f"{body['operator']}/{body['date']}").encode(), value, 0)
 
 
 def test_of_a_day_the_record_told_last_counts_not_the_one_written_last() -> None:
