@@ -355,6 +355,61 @@ MUTATIONS = (
         "what was told of a cell before gets the time of what is told of others",
         seed=1,
     ),
+    Mutation(
+        "geo/report.py",
+        "        if cleared_by in LAPSES:",
+        "        if cleared_by in ():",
+        "to mark bikes as removed is to resolve it",
+        seed=4,
+    ),
+    Mutation(
+        "geo/report.py",
+        "return -(-midnight // self._tick_ms) - 1",
+        "return -(-midnight // self._tick_ms)",
+        "a day that ends in an empty tick is told of a tick late",
+        seed=1,
+    ),
+    Mutation(
+        "geo/report.py",
+        "if self.days and today <= self.days[-1].date:",
+        "if self.days and today == self.days[-1].date:",
+        "a version with another zone brings a day back",
+        seed=210,
+    ),
+    Mutation(
+        "geo/report.py",
+        "if before is None or self._body(key, rules, zones[key[0]], told_at) != before.body:",
+        "if before is None:",
+        "a day that changed is not told again",
+        seed=3,
+    ),
+    Mutation(
+        "geo/report.py",
+        "<= self._deadlines(episode, rule, offsets)[1])",
+        "< self._deadlines(episode, rule, offsets)[1])",
+        "what is resolved at the last moment is late",
+        seed=10,
+    ),
+    Mutation(
+        "geo/report.py",
+        "return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) // 2000",
+        "return ordered[len(ordered) // 2] // 1000",
+        "the median of an even number of times is the greater one of two",
+        seed=3,
+    ),
+    Mutation(
+        "geo/report.py",
+        "rate: RATE_UNITS * getattr(self, count) // due / RATE_UNITS",
+        "rate: round(getattr(self, count) / due, 4)",
+        "rates are rounded",
+        seed=10,
+    ),
+    Mutation(
+        "geo/windows.py",
+        "    while first_showing(date * DAY_MS, offsets) > at_ms:\n        date -= 1\n    return date",
+        "    return (at_ms + next((o for t, o in reversed(offsets) if t <= at_ms), offsets[0][1] if offsets else 0)) // DAY_MS",
+        "a date comes twice when clocks go back",
+    ),
 )
 
 

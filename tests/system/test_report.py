@@ -58,7 +58,11 @@ def test_days_that_end_while_workers_are_killed_are_told_as_the_backtest_tells_t
     replay.join()
     system.wait_progress(system.newest_input_ms() // TICK_MS - 1)
     system.until(lambda: worker.metric("urban_brain_report_episodes"), "today's figures are shown")
-    assert 'rate="on_time"' in next(iter(worker.metric("urban_brain_report_rate")))
+    assert {labels.split(",")[-1] for labels in worker.metric("urban_brain_report_rate")} == {
+        'rate="response"',
+        'rate="resolution"',
+        'rate="on_time"',
+    }
     worker.stop()
 
     assert_same(distinct(system, topic), want)

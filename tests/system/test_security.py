@@ -181,6 +181,7 @@ def test_an_operator_can_neither_read_what_is_not_its_own_nor_write_it(system: S
             no_topic
         }
     assert read(system, "city-desk", rivals) is None
+    assert read(system, "city-desk", names.report, "city-desk.rates") is None
 
 
 # --- who is refused is told, and is not kept waiting --------------------------------------------------------------------
