@@ -317,5 +317,5 @@ class Reports:
         self.days = [Day(*day) for day in kept["days"]]
         self.told = {(day, operator): Told(tick, body.encode()) for day, operator, tick, body in kept["told"]}
         for day, operator, policy, rule, counts, responses, resolutions in kept["ended"]:
-            tally = Tally(*counts, responses=responses, resolutions=resolutions)
+            tally = Tally(**dict(zip(_COUNTS, counts, strict=True)), responses=responses, resolutions=resolutions)
             self.ended.setdefault((day, operator), {})[policy, rule] = tally

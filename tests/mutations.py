@@ -409,6 +409,7 @@ MUTATIONS = (
         "    while first_showing(date * DAY_MS, offsets) > at_ms:\n        date -= 1\n    return date",
         "    return (at_ms + next((o for t, o in reversed(offsets) if t <= at_ms), offsets[0][1] if offsets else 0)) // DAY_MS",
         "a date comes twice when clocks go back",
+        seed=213,
     ),
 )
 
