@@ -6,7 +6,7 @@ A body is JSON with sorted keys; nothing in it comes from a clock, a host or the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from geo.windows import DAY_S, DAYS, Window
 SCHEMA = "urban-brain/alert/1"
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
 
-RAISED, UPDATED, CLEARED = "raised", "updated", "cleared"
+RAISED, UPDATED, ESCALATED, CLEARED = STATES = ("raised", "updated", "escalated", "cleared")
 OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
 POLICY_REFUSED = "policy_refused"
 MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
@@ -158,7 +158,10 @@ class Haul(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an event on too many bikes, or too few, found at its tick. respond_by, resolve_by: ms."""
+    """What an event on too many bikes, or too few, found at its tick. respond_by, resolve_by: ms.
+
+    handling: what the body has of responses and escalations.
+    """
 
     severity: str
     limit: int
@@ -171,6 +174,7 @@ class Finding:
     cleared_by: str | None
     respond_by: int
     resolve_by: int
+    handling: Mapping[str, object] = field(default_factory=dict)
 
 
 def end_of(tick: int, tick_ms: int) -> int:
@@ -227,6 +231,7 @@ def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, *, time
         "cleared_by": found.cleared_by,
         "links": found.links,
         "count_all_operators": found.count_all_operators,
+        **found.handling,
     }
     if heading.kind == DEFICIT:
         body |= {"excess": 0, "missing": found.excess}

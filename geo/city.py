@@ -25,6 +25,7 @@ from geo.outages import Outages, Turn
 from geo.params import City, Epoch, Planning, Timeline
 from geo.rebalancing import Rebalancing
 from geo.report import Reports
+from geo.responses import Responses
 from geo.roster import Told, told_by
 from geo.rulebook import Gone, Rulebook
 from geo.silence import Packed, Silence
@@ -51,7 +52,7 @@ class CityState:
         self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
         self.silence = Silence(operators, timeline.tick_ms, 0)
         self.ground = Ground(operators)
-        self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
+        self.rulebook = Rulebook(timeline, self.ground)
         self.outages = Outages()
         self.read = read
         self.decrees = Decrees(name, timeline.tick_ms)
@@ -59,6 +60,7 @@ class CityState:
         self.density = Density(name, timeline.operators, timeline.tick_ms)
         self.rebalancing = Rebalancing(name, timeline, self.ground)
         self.reports = Reports(name, timeline)
+        self.responses = Responses(name, timeline)
         self._desk = Desk(name, timeline)
 
     def advance(
@@ -161,6 +163,8 @@ class CityState:
         if policies:
             self.rule(tick)
             self.rulebook.foresee(self.ruled, tick)
+        if responses := [document for document in documents if document.kind == "response"]:
+            self.responses.take(responses, self.watches, tick)
         return events
 
     def rule(self, tick: int) -> None:

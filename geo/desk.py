@@ -12,7 +12,6 @@ from geo.alert import (
     DEFICIT,
     FEED_SILENT,
     RAISED,
-    UPDATED,
     WHOLE_CITY,
     Bike,
     Event,
@@ -86,6 +85,7 @@ class Desk:
                 cleared_by=verdict.cleared_by,
                 respond_by=respond_by,
                 resolve_by=resolve_by,
+                handling=episode.handling.fields(self._tick_ms),
             )
             body = count_body(heading, rule, area, found, time_zone=city.time_zone if city else "")
             verdict.episode.body = b"" if verdict.state == CLEARED else body
@@ -107,8 +107,7 @@ class Desk:
         for watch in watches:
             for pair in watch.open_pairs():
                 episode = watch.episodes[pair]
-                state = RAISED if episode.sequence == 1 else UPDATED
-                yield self._of_episode(watch, pair, episode, state).event(episode.body)
+                yield self._of_episode(watch, pair, episode, episode.state).event(episode.body)
 
     def _places_of(self, layer: Layer, codes: list[int]) -> list[tuple[Area, Links]]:
         """Outline and map links of areas; those of cells not told of lately are computed at one go, zones remember theirs."""

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
-from itertools import repeat
+from itertools import compress, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geo.alert import BY_POLICY, CLEARED, DEFICIT, RESTOCKED
 from geo.counts import Counts, Slots
-from geo.episodes import NEVER, Episode, Moment, Phase
+from geo.episodes import NEVER, Episode, Moment, Phase, Reading
 from geo.ground import Ground, Moves
+from geo.handling import Calendar, Response
 from geo.layers import Layer
 from geo.measures import Measure
 from geo.policy import Rule
@@ -46,11 +47,11 @@ class Watch:
     _tracked   bool (capacity,)   pairs that have one
     """
 
-    def __init__(self, key: Key, measure: Measure, tick_ms: int) -> None:
+    def __init__(self, key: Key, measure: Measure, calendar: Calendar) -> None:
         self.key = key
         self.measure = measure
         self.episodes: dict[int, Episode] = {}
-        self._tick_ms = tick_ms
+        self._calendar = calendar
         self._tracked = np.zeros(0, np.bool_)
         self._deadlines: list[tuple[int, int]] = []  # heap of (tick, pair); one that its episode does not know is void
 
@@ -90,10 +91,18 @@ class Watch:
         pairs = self._to_judge(moves, ground, silence.now)
         operators = self.counts.operators[pairs]
         judged = allowed[operators] & ~silence.silent[operators]
-        spoken = silence.spoken[operators[judged]].tolist()
+        still = allowed[operators] & ~judged & self._tracked[pairs]
+        spoken = silence.spoken[operators].tolist()
         verdicts = [self._dismiss(pair, silence.now) for pair in pairs[~allowed[operators]].tolist() if pair in self.episodes]
-        verdicts += map(self._judge, pairs[judged].tolist(), repeat(silence.now), spoken)
+        verdicts += [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]
+        verdicts += map(self._judge, pairs[judged].tolist(), repeat(silence.now), compress(spoken, judged.tolist()))
         return self._in_order(verdicts)
+
+    def answer(self, pair: int, response: Response, tick: int) -> None:
+        """The operator of a pair with an open episode answers, after everything of a tick: it is told at the next one."""
+        episode = self.episodes[pair]
+        if episode.handling.answer(response, tick):
+            self._arm(pair, episode, tick + 1, tick)
 
     def tally(self, moves: Moves) -> None:
         """Note why bikes left the areas of episodes."""
@@ -149,11 +158,22 @@ class Watch:
 
     def _judge(self, pair: int, tick: int, spoken: int) -> Verdict | None:
         found, rule = self.measure.reading(pair), self.rule_of(pair)
-        now = Moment(tick, self._tick_ms, spoken, found)
+        now = Moment(tick, self._calendar, spoken, found)
         episode = self.episodes.get(pair) or Episode()
         state = episode.judge(rule, now)
         self._keep(pair, episode)
         self._arm(pair, episode, episode.next(rule, now), tick)
+        return self._verdict(pair, state, episode, found)
+
+    def _stand_still(self, pair: int, tick: int) -> Verdict | None:
+        """What there is to tell of an episode whose operator is silent."""
+        found, rule, episode = self.measure.reading(pair), self.rule_of(pair), self.episodes[pair]
+        now = Moment(tick, self._calendar, 0, found)
+        state = episode.stand_still(rule, now)
+        self._arm(pair, episode, episode.next_still(rule, now), tick)
+        return self._verdict(pair, state, episode, found)
+
+    def _verdict(self, pair: int, state: str | None, episode: Episode, found: Reading) -> Verdict | None:
         if state is None:
             return None
         if state == CLEARED:
@@ -166,7 +186,7 @@ class Watch:
         self._tracked[pair] = False
         if episode.phase is not Phase.OPEN:
             return None
-        episode.tell(tick)
+        episode.tell(CLEARED, tick)
         found = self.measure.reading(pair)
         return Verdict(episode, pair, CLEARED, found.limit, found.bikes, excess=0, cleared_by=BY_POLICY)
 

@@ -41,7 +41,7 @@ class Night:
                     zones[city.name] = self._zone(city)
             cities = (replace(city, time_zone=zones[city.name][0], offsets=zones[city.name][1]) for city in epoch.cities)
             epochs.append(replace(epoch, cities=tuple(cities)))
-        return Timeline(timeline.tick_ms, tuple(epochs))
+        return replace(timeline, epochs=tuple(epochs))
 
     def _zone(self, city: City) -> tuple[str, Offsets]:
         if self.r.random() < 0.2:

@@ -7,17 +7,18 @@ A small `size` gives a small log, which is what hypothesis shrinks towards.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from zlib import crc32
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
-from tests.laws import decrees
+from tests.laws import answers, decrees
 from tests.laws.fleet import Fleet, Sent
 from tests.laws.nights import Night
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
+from tests.oracle.responses import Answer
 from tests.oracle.stage import Record
 
 OPERATORS = ("alfa", "bravo", "carla")
@@ -42,10 +43,20 @@ class World:
     sent: list[Sent]  # of all feeds, in the order in which the records were written
     partitions: dict[str, int]  # by topic
     origin: str  # how to make it again
-    written: tuple[Written, ...] = ()  # on the topic of policies
+    written: tuple[Written | Answer, ...] = ()  # on control topics, each in its order
 
     def __repr__(self) -> str:
         return self.origin
+
+    @property
+    def controls(self) -> dict[str, str | None]:
+        """Control topics in order, and whose they are."""
+        topics: dict[str, str | None] = {}
+        if any(isinstance(one, Written) for one in self.written):
+            topics[decrees.TOPIC] = None
+        if self.timeline.responses:
+            topics |= {answers.topic_of(operator): operator for operator in self.timeline.operators}
+        return topics
 
     def logs(self, partitions: Mapping[str, int] | None = None, clocks: random.Random | None = None) -> Logs:
         """The records in so many partitions each, by bike; every one ends with a clock record at the end of the last tick.
@@ -55,10 +66,10 @@ class World:
         counts = partitions or self.partitions
         logs: Logs = {(topic, p): [] for topic, n in counts.items() for p in range(n)}
         last = max((one.record_ms for one in self.sent), default=0)
-        if self.written:
-            logs[decrees.TOPIC, 0] = []
+        logs |= {(topic, 0): [] for topic in self.controls}
         for document in self.written:
-            _append(logs[decrees.TOPIC, 0], document.record_ms, document.value)
+            topic = document.topic if isinstance(document, Answer) else decrees.TOPIC
+            _append(logs[topic, 0], document.record_ms, document.value)
         for one in self.sent:
             target = (one.topic, crc32(one.key.encode()) % counts[one.topic])
             _append(logs[target], one.record_ms, one.value)
@@ -107,14 +118,22 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = night.over(timeline)
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
-    timeline = _with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
+    timeline = answers.with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
     clerk = replace(ruler, r=random.Random(f"documents of {seed}"))
     written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0)) if seed % 2 else []
-    return World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
+    here = World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
+    return _answered(here, random.Random(f"answers of {seed}"), is_sorted=is_sorted) if timeline.responses else here
+
+
+def _answered(here: World, r: random.Random, *, is_sorted: bool) -> World:
+    from tests.laws.harness import episodes_of  # which runs worlds, and so imports this module
+
+    said = answers.answers(r, here.timeline, episodes_of(here), is_sorted=is_sorted)
+    return replace(here, written=(*here.written, *said))
 
 
 def _feeds(r: random.Random, anchor: tuple[int, int]) -> dict[str, WorldFeed]:
@@ -281,30 +300,6 @@ def _roomy(city: City, more: int) -> City:
 
     policies = tuple(replace(policy, rules=tuple(map(wide, policy.rules))) for policy in city.policies)
     return replace(city, rules=tuple(map(wide, city.rules)), policies=policies)
-
-
-def _with_deadlines(r: random.Random, timeline: Timeline) -> Timeline:
-    """The same versions; in most worlds with less time to resolve, so that some of what is resolved is late."""
-    resolve_ms = [r.choice((1, 5, 12, 40, 100)) * timeline.tick_ms for _ in range(3)]
-
-    def hurried(rule: Rule) -> Rule:
-        within_ms = resolve_ms[len(rule.rule_id) % 3]
-        return replace(rule, resolve_within_ms=within_ms, respond_within_ms=min(rule.respond_within_ms, within_ms))
-
-    if r.random() < 0.3:
-        return timeline
-    return _with_rules(timeline, hurried)
-
-
-def _with_rules(timeline: Timeline, change: Callable[[Rule], Rule]) -> Timeline:
-    """The same versions, every rule of every city changed."""
-
-    def changed(city: City) -> City:
-        policies = tuple(replace(policy, rules=tuple(map(change, policy.rules))) for policy in city.policies)
-        return replace(city, rules=tuple(map(change, city.rules)), policies=policies)
-
-    epochs = (replace(epoch, cities=tuple(map(changed, epoch.cities))) for epoch in timeline.epochs)
-    return Timeline(timeline.tick_ms, tuple(epochs))
 
 
 def _planning(r: random.Random, tick_ms: int) -> Planning:

@@ -116,8 +116,8 @@ class ReportTruth:
                 counts["withdrawn"] += 1
                 continue
             respond_by, resolve_by = case.deadlines if case.cleared_by else self._deadlines_now(case)
-            if case.episode.responded is not None:
-                response = (case.episode.responded + 1) * self.city.timeline.tick_ms
+            if case.episode.handling.answered is not None:
+                response = (case.episode.handling.answered + 1) * self.city.timeline.tick_ms
                 answers.append(response - case.opened)
                 counts["responded"] += 1
                 counts["responded_in_time"] += response <= respond_by

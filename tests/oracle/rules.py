@@ -13,6 +13,7 @@ from tests.oracle import bodies, places, silence
 from tests.oracle.bike import ELSEWHERE, Fact
 from tests.oracle.places import Force
 from tests.oracle.plane import Point
+from tests.oracle.responses import Answer, Handling
 
 CAUSES = ("moved", "ridden", "status_only", "expired", "policy")  # of equals the first
 KINDS = ("overcrowded", "deficit")
@@ -81,7 +82,7 @@ class Episode:
     departures: Counter[str] = field(default_factory=Counter)
     hauls: list[Haul] = field(default_factory=list)
     told: list[Haul] = field(default_factory=list)
-    responded: int | None = None
+    handling: Handling = field(default_factory=Handling)
 
 
 class RulesTruth:
@@ -98,6 +99,7 @@ class RulesTruth:
         self.said: list[bodies.TrueEvent] = []
         self.force: dict[str, Force] = {}  # policies in force, in order
         self.tables: dict[str, Table] = {}  # by policy; {}: to be counted
+        self.unheeded = 0  # responses that joined no episode
 
     def allowed(self) -> tuple[str, ...]:
         assert self.epoch is not None
@@ -194,6 +196,8 @@ class RulesTruth:
                 self._end_by_policy(force, rule, spot)
             elif not self.voices[spot.operator].silent:
                 self._judge_spot(force, rule, spot)
+            elif spot in self.episodes and self.episodes[spot].sequence:
+                self._tell_handling(force, rule, spot, self.episodes[spot])
 
     def _numbers(self, force: Force, rule: Rule, spot: Spot) -> Numbers:
         counts = self._counts(force)
@@ -256,11 +260,36 @@ class RulesTruth:
                 return self._say(force, rule, spot, episode, "cleared", "restocked" if spot.kind == "deficit" else cause)
         else:
             episode.below = None
+        if self._tell_handling(force, rule, spot, episode):
+            return None
         delta = abs(found.excess - episode.last_excess)
         due = (self.k - episode.last_tick) * self.timeline.tick_ms >= rule.update_interval_ms
-        if due and (_enough(delta, episode.last_excess) or _lead_elsewhere(episode.told, episode.hauls)):
+        graver = episode.handling.severity(found.severity) != episode.severity
+        if due and (graver or _enough(delta, episode.last_excess) or _lead_elsewhere(episode.told, episode.hauls)):
             self._say(force, rule, spot, episode, "updated", None)
         return None
+
+    def _tell_handling(self, force: Force, rule: Rule, spot: Spot, episode: Episode) -> bool:
+        """Whether there was something to tell of deadlines or of a response."""
+        handling, deadlines = episode.handling, self._deadlines(force, rule, episode)
+        answerable = self.timeline.responses and not rule.shadow
+        causes = handling.new_causes(deadlines, self.k * self.timeline.tick_ms, answerable=answerable)
+        handling.escalations += tuple((cause, self.k) for cause in causes)
+        if not causes and not handling.news:
+            return False
+        self._say(force, rule, spot, episode, "escalated" if causes else "updated", None)
+        return True
+
+    def _answer(self, answer: Answer) -> None:
+        """A response of tick k, after all that happens at it."""
+        for spot, episode in self.episodes.items():
+            more = ("deficit",) if spot.kind == "deficit" else ()
+            name = bodies.id_of(self.name, spot.rule, spot.area, spot.operator, episode.opened, *more)
+            rule = next(rule for rule in self.force[spot.policy].rules if rule.key == spot.rule)
+            if episode.sequence and name == answer.episode_id and spot.operator == answer.operator and not rule.shadow:
+                episode.handling.take(answer, self.k)
+                return
+        self.unheeded += 1
 
     # --- events --------------------------------------------------------------------------------------------------------
 
@@ -269,9 +298,10 @@ class RulesTruth:
         excess = 0 if state == "cleared" else found.excess
         bikes = [] if spot.kind == "deficit" else bodies.listed(rule, excess, self._standing(force, spot))
         if state != "cleared":
-            episode.severity = found.severity
+            episode.severity = episode.handling.severity(found.severity)
             episode.last_tick, episode.last_excess, episode.told = self.k, excess, episode.hauls
         episode.sequence += 1
+        episode.handling.news = False
         if rule.area == "cell":
             area = bodies.cell_part(rule, spot.area, bikes)
         else:
@@ -290,6 +320,7 @@ class RulesTruth:
             "resolve_by": bodies.rfc_3339(resolve_by),
             "links": bodies.links_part(area["centroid"]),
         }
+        body |= episode.handling.part(self.timeline.tick_ms)
         if spot.kind == "deficit":
             body["missing"] = excess
         if rule.shadow:
