@@ -41,6 +41,7 @@ def pack(city: CityState) -> Packed:
     _put(packed, "silence", city.silence.pack())
     _put(packed, "roster", city.ground.roster.pack())
     _put(packed, "density", city.density.pack())
+    _put(packed, "reports", city.reports.pack())
     _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
     _put(packed, "plan", _pack_plan(city.rebalancing.pending))
     _put(packed, "decrees", _pack_decrees(city.decrees))
@@ -104,6 +105,7 @@ def restore(city: CityState, packed: Packed) -> None:
     counts = {key: _restore_counts(city.ground.roster, key, packed, index) for key in head["policies"]}
     _restore_watches(city, packed, counts, head)
     city.density.restore(_part(packed, "density"), index)
+    city.reports.restore(_part(packed, "reports"))
     city.rebalancing.pending = _unpack_plan(_part(packed, "plan"))
     for outage in _unpack_outages(_part(packed, "outages")):
         if outage.operator != ALL_OPERATORS:

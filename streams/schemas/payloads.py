@@ -36,6 +36,7 @@ from geo.ground import CAUSES
 from geo.handling import CAUSES as ESCALATES
 from geo.handling import STATUSES
 from geo.outages import RETURNED
+from geo.report import SCHEMA as REPORT_SCHEMA
 from geo.states import STATES, VEHICLES
 from streams.control import POLICY_SCHEMA
 from streams.events import DATA_SCHEMA
@@ -393,10 +394,57 @@ class Coverage(msgspec.Struct):
 
 
 class DensityHeaders(msgspec.Struct):
-    """Headers of a record on cells, also of one without value."""
+    """Headers of a record on cells, also of one without value, and of one on a day."""
 
     observed_at: Annotated[
         str, _time("The moment that the record describes: of one key the greatest counts, of equal ones the last.")
+    ]
+
+
+_Rate = Annotated[float, Meta(ge=0, le=1)]
+_Seconds = Annotated[int, Meta(ge=0)]
+
+
+class Figures(msgspec.Struct):
+    """What became of the episodes that opened on a day. Each rate is of those opened but not withdrawn, rounded down to 4 decimals."""
+
+    opened: Annotated[_Number, _text("Episodes that opened on the day.")]
+    withdrawn: Annotated[_Number, _text("Of them: ended because what was in force changed. They count in nothing else.")]
+    responded: Annotated[_Number, _text("To which the operator responded while they were open.")]
+    responded_in_time: Annotated[_Number, _text("Of these: at or before `respond_by`.")]
+    resolved: Annotated[_Number, _text("Cleared because bikes went, or came.")]
+    resolved_in_time: Annotated[_Number, _text("Of these: at or before `resolve_by`.")]
+    lapsed: Annotated[_Number, _text("Cleared because bikes were marked as removed, or not named any more.")]
+    open: Annotated[_Number, _text("Open.")]
+    median_response_s: Annotated[_Seconds | None, _text("Median time to the first response, seconds; null: none.")]
+    median_resolution_s: Annotated[
+        _Seconds | None, _text("Median time to the clearing of what is resolved, seconds; null: none.")
+    ]
+    response_rate: Annotated[_Rate | None, _text("Share that was responded to; null: of none.")]
+    resolution_rate: Annotated[_Rate | None, _text("Share that is resolved.")]
+    on_time_rate: Annotated[_Rate | None, _text("Share that was resolved in time.")]
+
+
+class RuleFigures(Figures):
+    """Of one rule."""
+
+    policy_id: Annotated[str, _text("Id of the policy.")]
+    rule_id: Annotated[str, _text("Id of the rule in it.")]
+
+
+class Report(msgspec.Struct):
+    """The city's three rates of an operator on a day. The city's own: operators must not read it."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": REPORT_SCHEMA})]
+    city: Annotated[str, _text("Name of the city.")]
+    operator: Annotated[str, _text("Name of the operator.")]
+    date: Annotated[str, Meta(description="The day, by the city's clocks.", pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    time_zone: Annotated[str, _text("The zone by which the day began.")]
+    rules: Annotated[list[RuleFigures], _text("The rules of which anything opened on the day, by policy and rule.")]
+    total: Annotated[Figures, _text("Of all of them together.")]
+    complete: Annotated[bool, _text("Whether all of the day's episodes are over: nothing of it can change any more.")]
+    observed_at: Annotated[
+        str, _time("How it was when; stream time. A day is told again until it is complete: of one key the greatest counts.")
     ]
 
 

@@ -16,6 +16,7 @@ from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeli
 from tests.laws import answers, decrees
 from tests.laws.blackouts import Blackouts, with_holds
 from tests.laws.fleet import Fleet, Sent
+from tests.laws.nights import Night
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
 from tests.oracle.responses import Answer
@@ -109,10 +110,13 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     tick_ms = 60_000 if steady else r.choice((1_000, 5_000, 5_000, 60_000))
     ticks = 1000 if steady else r.choice((200, 500, 1000))
     start = (1_700_000_000_000 // tick_ms + r.randrange(1000)) * tick_ms
+    night = Night(random.Random(f"midnights of {seed}"), tick_ms, ticks)
+    start = night.begin(start)
     anchor = r.choice(ANCHORS)
     timeline = _timeline(r, anchor, tick_ms, start, ticks, steady=steady)
     ruler = Ruler(random.Random(f"policies of {seed}"), anchor, OPERATORS, start, tick_ms, ticks)
     timeline = _with_policies(timeline, ruler)
+    timeline = night.over(timeline)
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
     timeline = answers.with_deadlines(random.Random(f"deadlines of {seed}"), timeline)

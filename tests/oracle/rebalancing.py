@@ -52,8 +52,9 @@ class RebalancingTruth(RulesTruth):
         if planning is None or not any(self._is_told(spot, episode, "overcrowded") for spot, episode in self.episodes.items()):
             return
         waits = max(2, -(-planning.interval_ms // self.timeline.tick_ms))
-        if self.k % waits or self.waiting is not None:
+        if self.k % waits or self.timeline.at(self.k).from_tick == self.k:
             return
+        assert self.waiting is None
         promised: Counter[Area] = Counter()
         made: dict[tuple[Spot, int], list[Haul]] = {}
         for operator in sorted(self.allowed()):
