@@ -139,7 +139,9 @@ class CityState:
             events += self._desk.told(watch, verdicts, self.ground.roster, before)
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
-        happened = moves.touched or gone or ruled or fell or returned or any(verdicts for _, verdicts in judged)
+        happened = (
+            moves.touched or gone or ruled or fell or returned or any(watch.stirred or verdicts for watch, verdicts in judged)
+        )
         self.rebalancing.note(bool(happened))
         self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()

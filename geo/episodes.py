@@ -57,12 +57,14 @@ class Episode:
     """From idle to idle. Of the event that was sent last: sequence (0: none yet), its tick, excess, severity, moves and body.
 
     hauls, told   where its bikes are to be brought by the plan that acts now, and by the last event; the depot last
+    cells, told_cells   of an incident (`geo/incidents.py`): its cells now, and in the last event; else none
     """
 
     phase: Phase = Phase.IDLE
     over_since: int = 0  # S
     below_since: int = NOT_BELOW  # S
     opened: int = 0
+    since: int = 0  # the tick from which its deadlines run: `opened`, if it was not split from another one
     until: int = 0  # the first tick after the cooldown
     due: int = NEVER  # the tick at which it is to be judged if nothing happens before
     left: list[int] = field(default_factory=lambda: [0] * len(CAUSES))  # bikes gone since it opened, by cause
@@ -74,6 +76,8 @@ class Episode:
     body: bytes = b""
     hauls: tuple[Haul, ...] = ()
     told: tuple[Haul, ...] = ()
+    cells: tuple[int, ...] = ()
+    told_cells: tuple[int, ...] = ()
 
     def judge(self, rule: Rule, now: Moment) -> str | None:
         """One tick: what is to be told, if anything. To be judged twice in one tick, or for nothing, changes nothing."""
@@ -85,11 +89,12 @@ class Episode:
             state = None
         else:
             state = self._before_opening(rule, now)
-        if state is not None:
-            self.tell(now.tick)
-        if state in (RAISED, UPDATED):
-            self.excess, self.severity, self.told = now.found.excess, now.found.severity, self.hauls
-        return state
+        return self._told(state, now)
+
+    def open(self, now: Moment) -> str | None:
+        """Raise it at once, with the moves that it has: what an incident is of has waited already."""
+        self.phase, self.opened = Phase.OPEN, now.tick
+        return self._told(RAISED, now)
 
     def next(self, rule: Rule, now: Moment) -> int:
         """The first later tick at which a judgement can differ from that of now, if neither count nor silence changes."""
@@ -118,6 +123,15 @@ class Episode:
         """The cause that took most bikes away, of equals the first."""
         return CAUSES[self.left.index(max(self.left))]
 
+    def _told(self, state: str | None, now: Moment) -> str | None:
+        """Note what is told, if anything."""
+        if state is not None:
+            self.tell(now.tick)
+        if state in (RAISED, UPDATED):
+            self.excess, self.severity, self.told = now.found.excess, now.found.severity, self.hauls
+            self.told_cells = self.cells
+        return state
+
     def _before_opening(self, rule: Rule, now: Moment) -> str | None:
         if not now.found.over:
             self.phase = Phase.IDLE
@@ -127,6 +141,7 @@ class Episode:
         if now.spoken - self.over_since < rule.for_ms:
             return None
         self.phase, self.opened, self.sequence = Phase.OPEN, now.tick, 0
+        self.since = now.tick
         self.below_since, self.left = NOT_BELOW, [0] * len(CAUSES)
         self.hauls = self.told = ()
         return RAISED
@@ -144,7 +159,7 @@ class Episode:
         return UPDATED if waited_ms >= rule.update_interval_ms and self._has_news(now.found) else None
 
     def _has_news(self, found: Reading) -> bool:
-        return _differs(self.excess, found.excess) or _lead_elsewhere(self.told, self.hauls)
+        return _differs(self.excess, found.excess) or _lead_elsewhere(self.told, self.hauls) or self.told_cells != self.cells
 
 
 def _differs(sent: int, excess: int) -> bool:

@@ -14,7 +14,7 @@ from geo.windows import Offsets
 
 __all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Planning", "Rule", "Timeline"]
 
-SEMANTICS = 4
+SEMANTICS = 5
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
 
 DENSITY_INTERVAL_MS = 60_000
