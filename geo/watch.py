@@ -87,6 +87,7 @@ class Watch:
         judged = allowed[operators] & ~silence.silent[operators]
         spoken = silence.spoken[operators[judged]].tolist()
         banned = [pair for pair in pairs[~allowed[operators]].tolist() if pair in self.episodes]
+        dismissed = self._dismissed(banned, silence.now)
         looked_at = pairs[judged].tolist()
         found = map(self._judge, looked_at, repeat(silence.now), spoken)
         verdicts = [verdict for verdict in found if verdict is not None]
@@ -95,7 +96,7 @@ class Watch:
             cells = [verdict for verdict in verdicts if self.rule_of(verdict.pair).merge]
             verdicts = [verdict for verdict in verdicts if not self.rule_of(verdict.pair).merge]
             verdicts += self.incidents.judge(cells, looked_at, self.episodes, silence)
-        return self._in_order(verdicts + self._dismissed(banned, silence.now))
+        return self._in_order(verdicts + dismissed)
 
     def tally(self, moves: Moves) -> None:
         """Note why bikes left the areas of episodes."""

@@ -15,6 +15,7 @@ from zlib import crc32
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
 from tests.laws import decrees
 from tests.laws.fleet import Fleet, Sent
+from tests.laws.merging import Merging
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
 from tests.oracle.stage import Record
@@ -103,12 +104,14 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = _with_policies(timeline, ruler)
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
+    merging = Merging.of(seed)
+    timeline = merging.timeline(timeline) if merging else timeline
     feeds = _feeds(r, anchor)
-    fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
+    fleet = Fleet(r, timeline, list(feeds.values()), anchor, start, merging.spread if merging else None)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
     clerk = replace(ruler, r=random.Random(f"documents of {seed}"))
-    written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0)) if seed % 2 else []
+    written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0), merging) if seed % 2 else []
     return World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
 
 
