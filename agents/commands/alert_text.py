@@ -15,7 +15,7 @@ def cells(body: dict[str, Any]) -> list[Text]:
     """One row of a table."""
     rule, area = _table(body, "rule"), _table(body, "area")
     count = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}"
-    where = area.get("h3") or area.get("name")
+    where = plain(area.get("h3") or area.get("name")) + _others(area)
     why = body.get("cleared_by") or rule.get("name")
     state = plain(body.get("state"))
     texts = [
@@ -49,6 +49,12 @@ def plain(value: object) -> str:
         return ""
     text = str(value)
     return text if text.isprintable() else "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _others(area: dict[str, Any]) -> str:
+    """How many more cells an incident has."""
+    others = area.get("cells")
+    return f" +{len(others) - 1}" if isinstance(others, list) and len(others) > 1 else ""
 
 
 def _table(body: dict[str, Any], key: str) -> dict[str, Any]:

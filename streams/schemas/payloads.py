@@ -16,6 +16,7 @@ from geo.alert import (
     CLEARED,
     DEFICIT,
     FEED_SILENT,
+    MERGED,
     OVERCROWDED,
     POLICY_REFUSED,
     RAISED,
@@ -97,9 +98,18 @@ class HotSpot(msgspec.Struct):
 class Area(msgspec.Struct):
     """Where. If nothing is counted (`feed_silent`, `policy_refused`), everything but type and name is null."""
 
-    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
-    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
-    resolution: Annotated[int | None, _text("H3 resolution of the cell.")]
+    type: Annotated[
+        str,
+        _word(
+            "What the area is: `cell` (of H3), `cells` (an incident: cells that touch), `zone` (polygons), or `city`.",
+            "cell",
+            "cells",
+            "zone",
+            WHOLE_CITY,
+        ),
+    ]
+    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex; of `cells` the one in which it began.")]
+    resolution: Annotated[int | None, _text("H3 resolution of the cell, or of the cells.")]
     name: Annotated[str | None, _text("Name of the area; null for cells.")]
     centroid: Annotated[Position | None, _text("Its centre.")]
     boundary: Annotated[
@@ -108,6 +118,7 @@ class Area(msgspec.Struct):
     ]
     area_ha: Annotated[float | None, _text("Its size in hectares.")]
     hot_spot: Annotated[HotSpot | None, _text("Where in it most of the listed bikes are; null: none is listed.")]
+    cells: Annotated[list[_H3] | UnsetType, _text("Only of `cells`: the indexes of all of them, ascending.")] = UNSET
 
 
 class Bike(msgspec.Struct):
@@ -209,9 +220,10 @@ class Alert(msgspec.Struct):
         str | None,
         _word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
-            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `replaced` (a good policy of that id came) or "
+            "bikes), `merged` (an older incident has its cells now), `restocked` (enough bikes came), `returned` (the feed speaks again), `replaced` (a good policy of that id came) or "
             "`withdrawn` (the policy); null: it has not ended.",
             *CAUSES,
+            MERGED,
             RESTOCKED,
             "returned",
             REPLACED,
@@ -222,6 +234,17 @@ class Alert(msgspec.Struct):
     count_all_operators: Annotated[
         int | UnsetType | None,
         _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
+    ] = UNSET
+    split_from: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Only of an incident that was split off when it was raised: the id of the one before.",
+            pattern=_UUID_PATTERN,
+        ),
+    ] = UNSET
+    merged_into: Annotated[
+        str | UnsetType,
+        Meta(description="Only of one cleared by `merged`: the id of the incident that goes on.", pattern=_UUID_PATTERN),
     ] = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
     refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET

@@ -61,7 +61,7 @@ class Fleet:
         start: int,
         spread: int | None = None,
     ) -> None:
-        """spread: how far bikes are parked from the hot spots, tenths of a metre; None: any."""
+        """spread: how far bikes are parked from the hot spots, tenths of a metre, and then they are many; None: any."""
         self.r, self.timeline, self.feeds, self.anchor, self.now = r, timeline, feeds, anchor, start
         self.ttl = timeline.epochs[0].bike.ttl_ms
         drawn = r.choice((0, 150, 400))
@@ -69,6 +69,8 @@ class Fleet:
         self.spread = drawn if spread is None else spread
         operators = sorted({o for epoch in timeline.epochs for o in epoch.operators})
         names = r.sample(NAMES, r.choice((2, 4, 6, 8, len(NAMES))))
+        if spread is not None:
+            names, self.hot = list(NAMES), self.hot[:2]
         statusless = {o for o in operators if r.random() < 0.25}
         self.things = [
             Thing(o, name, self._parking(), None if o in statusless else r.choice(PARKED), self._offset())

@@ -29,7 +29,7 @@ class Merging:
 
     @property
     def spread(self) -> int:
-        return random.Random(self.r.random()).choice((150, 400, 800))
+        return random.Random(self.r.random()).choice((200, 400, 400, 800))
 
     def timeline(self, timeline: Timeline) -> Timeline:
         epochs = []
@@ -60,7 +60,7 @@ class Merging:
         terms: dict[str, Any] = {"merge": True, "area": "cell", "resolution": resolution, "capacity": None}
         if rule.share_of_fleet is not None and r.random() < 0.5:
             return terms | {"share_of_fleet": Fraction("0.02")}
-        few = r.choice((0, 0, 0, 1, 2))
+        few = r.choice((0, 0, 0, 0, 0, 1))
         terms["share_of_fleet"] = None
         if rule.per_hectare is None:
             return terms | {"maximum": few}
