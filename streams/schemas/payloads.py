@@ -58,6 +58,13 @@ def _text(description: str) -> Meta:
 
 _Number = Annotated[int, Meta(ge=0)]
 _Time = Annotated[str, Meta(pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})]
+_Part = Annotated[
+    str,
+    Meta(description="Only of an incident that is `raised` as part of another one: the id of that one.", pattern=_UUID_PATTERN),
+]
+_Whole = Annotated[
+    str, Meta(description="Only of one `cleared` by `merged`: the id of the incident that goes on.", pattern=_UUID_PATTERN)
+]
 _H3 = Annotated[str, Meta(description="H3 index as lower-case hex.", pattern="^8[0-9a-f]{14}$")]
 
 
@@ -235,17 +242,8 @@ class Alert(msgspec.Struct):
         int | UnsetType | None,
         _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
-    split_from: Annotated[
-        str | UnsetType,
-        Meta(
-            description="Only of an incident that was split off when it was raised: the id of the one before.",
-            pattern=_UUID_PATTERN,
-        ),
-    ] = UNSET
-    merged_into: Annotated[
-        str | UnsetType,
-        Meta(description="Only of one cleared by `merged`: the id of the incident that goes on.", pattern=_UUID_PATTERN),
-    ] = UNSET
+    split_from: _Part | UnsetType = UNSET
+    merged_into: _Whole | UnsetType = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
     refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
     mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
