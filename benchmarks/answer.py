@@ -118,22 +118,30 @@ def _steps(world: World, pairs: Ints, seconds: int) -> Iterator[tuple[Ints, Ints
 def _episode(counts: list[int], limits: Limits) -> Iterator[tuple[int, str, int, int]]:
     """(tick, state, count, excess) of the events of one (cell, operator); counts by tick."""
     over_since = below_since = None
-    is_open, cooldown_end, last_tick, last_excess = False, 0, 0, 0
+    is_open, cooldown_end, last_tick, last_excess, severity = False, 0, 0, 0, 0
     for tick, count in enumerate(counts):
         excess = max(0, count - limits.target)
         if not is_open:
             over_since = None if count <= limits.maximum or tick < cooldown_end else tick if over_since is None else over_since
             if over_since is not None and (tick - over_since) * TICK_MS >= FOR_MS:
                 is_open, below_since, over_since, last_tick, last_excess = True, None, None, tick, excess
+                severity = _severity(count, limits)
                 yield tick, "raised", count, excess
             continue
         below_since = None if count >= limits.clear else tick if below_since is None else below_since
         if below_since is not None and (tick - below_since) * TICK_MS >= KEEP_FIRING_MS:
             is_open, cooldown_end = False, tick + COOLDOWN_MS // TICK_MS
             yield tick, "cleared", count, 0
-        elif (tick - last_tick) * TICK_MS >= UPDATE_MS and _matters(abs(excess - last_excess), last_excess):
-            last_tick, last_excess = tick, excess
+        elif (tick - last_tick) * TICK_MS >= UPDATE_MS and (
+            _matters(abs(excess - last_excess), last_excess) or _severity(count, limits) != severity
+        ):
+            last_tick, last_excess, severity = tick, excess, _severity(count, limits)
             yield tick, "updated", count, excess
+
+
+def _severity(count: int, limits: Limits) -> int:
+    """Of three steps; the deadlines that raise it are behind the end of the stream."""
+    return (2 * count >= 3 * limits.maximum) + (count >= 2 * limits.maximum)
 
 
 def _matters(delta: int, last_excess: int) -> bool:

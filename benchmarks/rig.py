@@ -310,7 +310,7 @@ http_port = {port}
 [network]
 tick = "5s"
 operators = {operators}
-control = {{ policies = false }}  # the feed is all that is measured
+control = {{ policies = false, responses = false }}  # the feed is all that is measured
 
 [[network.feeds]]
 topic = "{feed}"

@@ -24,7 +24,7 @@ from geo.windows import DAY_S, DAYS, Window
 SCHEMA = "urban-brain/alert/1"
 NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
 
-RAISED, UPDATED, CLEARED = "raised", "updated", "cleared"
+RAISED, UPDATED, ESCALATED, CLEARED = STATES = ("raised", "updated", "escalated", "cleared")
 OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
 POLICY_REFUSED = "policy_refused"
 INCIDENT = "incident"  # no kind: an overcrowded episode of several cells
@@ -164,7 +164,10 @@ class Haul(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an event on too many bikes, or too few, found at its tick. respond_by, resolve_by: ms."""
+    """What an event on too many bikes, or too few, found at its tick. respond_by, resolve_by: ms.
+
+    handling: what the body has of responses and escalations.
+    """
 
     severity: str
     limit: int
@@ -178,6 +181,7 @@ class Finding:
     respond_by: int
     resolve_by: int
     relatives: Mapping[str, str] = field(default_factory=dict)  # ids of other incidents, by key
+    handling: Mapping[str, object] = field(default_factory=dict)
 
 
 def end_of(tick: int, tick_ms: int) -> int:
@@ -235,6 +239,7 @@ def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, *, time
         "links": found.links,
         "count_all_operators": found.count_all_operators,
         **found.relatives,
+        **found.handling,
     }
     if heading.kind == DEFICIT:
         body |= {"excess": 0, "missing": found.excess}

@@ -24,6 +24,7 @@ from geo.merge import Sections
 from geo.outages import Outages, Turn
 from geo.params import City, Epoch, Planning, Timeline
 from geo.rebalancing import Rebalancing
+from geo.responses import Responses
 from geo.roster import Told, told_by
 from geo.rulebook import Gone, Rulebook
 from geo.silence import Packed, Silence
@@ -50,13 +51,14 @@ class CityState:
         self.allowed = np.zeros(operators, np.bool_)  # operators, by the epoch in force
         self.silence = Silence(operators, timeline.tick_ms, 0)
         self.ground = Ground(operators)
-        self.rulebook = Rulebook(timeline.operators, timeline.tick_ms, self.ground)
+        self.rulebook = Rulebook(timeline, self.ground)
         self.outages = Outages()
         self.read = read
         self.decrees = Decrees(name, timeline.tick_ms)
         self.ruled: City | None = None  # the city of this epoch with all policies that are in force, or will be
         self.density = Density(name, timeline.operators, timeline.tick_ms)
         self.rebalancing = Rebalancing(name, timeline, self.ground)
+        self.responses = Responses(name, timeline)
         self._desk = Desk(name, timeline)
 
     def advance(
@@ -158,6 +160,8 @@ class CityState:
         if policies:
             self.rule(tick)
             self.rulebook.foresee(self.ruled, tick)
+        if responses := [document for document in documents if document.kind == "response"]:
+            self.responses.take(responses, self.watches, tick)
         return events
 
     def rule(self, tick: int) -> None:

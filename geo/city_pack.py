@@ -17,6 +17,7 @@ from geo.alert import Haul
 from geo.counts import NOWHERE, Counts
 from geo.decrees import Decree, Decrees, Refusal, decree_of
 from geo.episodes import Episode, Phase
+from geo.handling import NEVER, STATUSES, Handling, Response
 from geo.incidents import Incident
 from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
@@ -40,6 +41,7 @@ _EPISODE = (
     "excess",
     "tells_all",
 )
+_HANDLING = ("responded", "at", "news")
 _OUTAGE = ("operator", "opened", "threshold_ms", "sequence", "last_event")
 
 
@@ -168,23 +170,49 @@ def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts],
 
 def _pack_episodes(episodes: dict[int, Episode]) -> Packed:
     rows = [[pair, *(int(getattr(e, name)) for name in _EPISODE), *e.left] for pair, e in episodes.items()]
-    texts = [text for e in episodes.values() for text in (e.severity.encode(), e.body)]
+    texts = [text for e in episodes.values() for text in (e.severity.encode(), e.state.encode(), e.body)]
     hauls = _pack_hauls([some for e in episodes.values() for some in (e.hauls, e.told)])
-    return {"numbers": np.array(rows, np.int64), "hauls": hauls} | _join(texts)
+    packed: Packed = _join(texts)
+    packed |= {"numbers": np.array(rows, np.int64), "hauls": hauls}
+    _put(packed, "handling", _pack_handlings([e.handling for e in episodes.values()]))
+    return packed
 
 
 def _unpack_episodes(packed: Packed) -> dict[int, Episode]:
     texts = iter(_split(packed))
     episodes = {}
-    hauls = _unpack_hauls(packed)
+    hauls, handlings = _unpack_hauls(packed), _unpack_handlings(_part(packed, "handling"))
     for number, (pair, phase, *numbers) in enumerate(_array(packed, "numbers").tolist()):
         values = dict(zip(_EPISODE[1:], numbers, strict=False))
         left = numbers[len(_EPISODE) - 1 :]
-        severity, body = next(texts).decode(), next(texts)
+        severity, state, body = next(texts).decode(), next(texts).decode(), next(texts)
         now, told = hauls.get(2 * number, ()), hauls.get(2 * number + 1, ())
-        episode = Episode(phase=Phase(phase), left=left, severity=severity, body=body, hauls=now, told=told, **values)
+        episode = Episode(
+            phase=Phase(phase), left=left, severity=severity, state=state, body=body, hauls=now, told=told, **values
+        )
+        episode.handling = next(handlings)
         episodes[pair] = episode
     return episodes
+
+
+def _pack_handlings(handlings: Sequence[Handling]) -> Packed:
+    said = [one.response or Response("") for one in handlings]
+    statuses = [STATUSES.index(one.status) if one.status else -1 for one in said]
+    etas = [NEVER if one.eta_ms is None else one.eta_ms for one in said]
+    rows = [
+        [*(int(getattr(one, name)) for name in _HANDLING), *one.escalated, status, eta]
+        for one, status, eta in zip(handlings, statuses, etas, strict=True)
+    ]
+    packed = _join([(one.reason or "").encode() for one in said])
+    return packed | {"numbers": np.array(rows, np.int64)}
+
+
+def _unpack_handlings(packed: Packed) -> Iterator[Handling]:
+    for (responded, at, news, *escalated, status, eta), reason in zip(
+        _array(packed, "numbers").tolist(), _split(packed), strict=True
+    ):
+        said = Response(STATUSES[status], None if eta == NEVER else eta, reason.decode() or None) if status >= 0 else None
+        yield Handling(responded, said, at, bool(news), escalated)
 
 
 def _pack_incidents(incidents: Sequence[Incident]) -> Packed:

@@ -14,7 +14,6 @@ from geo.alert import (
     DEFICIT,
     FEED_SILENT,
     RAISED,
-    UPDATED,
     WHOLE_CITY,
     Bike,
     Event,
@@ -88,6 +87,7 @@ class Desk:
                 cleared_by=verdict.cleared_by,
                 respond_by=respond_by,
                 resolve_by=resolve_by,
+                handling=episode.handling.fields(self._tick_ms),
                 relatives=_relatives(heading, verdict.extent),
             )
             body = count_body(heading, rule, area, found, time_zone=city.time_zone if city else "")
@@ -109,8 +109,7 @@ class Desk:
             yield self._of_outage(outage, RAISED).event(outage.body)
         for watch in watches:
             for pair, episode, extent in watch.told_of():
-                state = RAISED if episode.sequence == 1 else UPDATED
-                yield self._of_episode(watch, pair, episode, state, extent).event(episode.body)
+                yield self._of_episode(watch, pair, episode, episode.state, extent).event(episode.body)
 
     def _whereabouts(self, watch: Watch, verdicts: Sequence[Verdict]) -> list[tuple[Area, Links]]:
         """Where each is, and map links of it."""
@@ -161,13 +160,12 @@ class Desk:
 
     def _of_episode(self, watch: Watch, pair: int, episode: Episode, state: str, extent: Extent | None) -> Heading:
         rule = watch.rule_of(pair)
-        area = watch.layer.name_of(int(watch.counts.codes[pair])) if extent is None else name_of(extent.founder)
         return Heading(
             city=self._city,
             operator=self._operators[int(watch.counts.operators[pair])],
             kind=watch.measure.kind,
             state=state,
-            area=area,
+            area=watch.name_of(pair, extent),
             rule=rule.key,
             opened=episode.opened,
             tick=episode.last_event,

@@ -1,7 +1,7 @@
 """The life of an alert on one (rule, area, operator). docs/semantics.md, section 6.
 
     IDLE --over--> PENDING --over for `for_ms`--> OPEN --below clear for `keep_firing_for_ms`--> COOLDOWN --until--> IDLE
-         <--not over--              raised           updated                       cleared
+         <--not over--              raised     updated, escalated                  cleared
 
 Speaking times are ms of the operator's S, which stands still while the operator is silent; all else counts ticks.
 """
@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from geo.alert import CLEARED, RAISED, UPDATED, Haul
+from geo.alert import CLEARED, ESCALATED, RAISED, UPDATED, Haul
 from geo.ground import CAUSES
+from geo.handling import NEVER as NEVER
+from geo.handling import Calendar, Handling
 from geo.policy import Rule
 
-NEVER = 2**62
 NOT_BELOW = -(2**62)
 
 
@@ -43,9 +44,13 @@ class Moment(NamedTuple):
     """A tick, and how it finds the area."""
 
     tick: int
-    tick_ms: int
+    calendar: Calendar
     spoken: int
     found: Reading
+
+    @property
+    def tick_ms(self) -> int:
+        return self.calendar.tick_ms
 
     def after(self, duration_ms: int) -> int:
         """The first tick by which so much time has passed."""
@@ -54,7 +59,7 @@ class Moment(NamedTuple):
 
 @dataclass(slots=True)
 class Episode:
-    """From idle to idle. Of the event that was sent last: sequence (0: none yet), its tick, excess, severity, moves and body.
+    """From idle to idle. Of the event that was sent last: sequence (0: none yet), tick, state, excess, severity, moves, body.
 
     hauls, told   where its bikes are to be brought by the plan that acts now, and by the last event; the depot last
     cells, told_cells   of an incident (`geo/incidents.py`): its cells now, and in the last event; else none
@@ -70,6 +75,7 @@ class Episode:
     left: list[int] = field(default_factory=lambda: [0] * len(CAUSES))  # bikes gone since it opened, by cause
     sequence: int = 0
     last_event: int = 0
+    state: str = RAISED
     excess: int = 0
     severity: str = ""
     tells_all: bool = False  # its operator was told the count of all operators
@@ -78,6 +84,12 @@ class Episode:
     told: tuple[Haul, ...] = ()
     cells: tuple[int, ...] = ()
     told_cells: tuple[int, ...] = ()
+    handling: Handling = field(default_factory=Handling)
+
+    @property
+    def responded(self) -> int:
+        """The tick of the first response to it, NEVER if there is none."""
+        return self.handling.responded
 
     def judge(self, rule: Rule, now: Moment) -> str | None:
         """One tick: what is to be told, if anything. To be judged twice in one tick, or for nothing, changes nothing."""
@@ -96,6 +108,10 @@ class Episode:
         self.phase, self.opened = Phase.OPEN, now.tick
         return self._told(RAISED, now)
 
+    def stand_still(self, rule: Rule, now: Moment) -> str | None:
+        """The same while its operator is silent: only deadlines pass, and what was answered is told."""
+        return self._told(self._handled(rule, now), now) if self.phase is Phase.OPEN else None
+
     def next(self, rule: Rule, now: Moment) -> int:
         """The first later tick at which a judgement can differ from that of now, if neither count nor silence changes."""
         if self.phase is Phase.IDLE:
@@ -104,9 +120,9 @@ class Episode:
             return now.after(self.over_since + rule.for_ms - now.spoken)
         if self.phase is Phase.COOLDOWN:
             return max(self.until, now.tick + 1)
-        due = NEVER
+        due = self.next_still(rule, now)
         if self.below_since != NOT_BELOW:
-            due = now.after(self.below_since + rule.keep_firing_for_ms - now.spoken)
+            due = min(due, now.after(self.below_since + rule.keep_firing_for_ms - now.spoken))
         elif now.found.below:  # only in the tick of opening, which looks no further
             due = now.tick + 1
         if self._has_news(now.found):
@@ -114,23 +130,19 @@ class Episode:
             due = min(due, max(now.after(rule.update_interval_ms - waited_ms), now.tick + 1))
         return due
 
-    def tell(self, tick: int) -> None:
+    def next_still(self, rule: Rule, now: Moment) -> int:
+        """The same while its operator is silent."""
+        return self.handling.next(now.calendar.passes(rule, self.opened, self.since)) if self.phase is Phase.OPEN else NEVER
+
+    def tell(self, state: str, tick: int) -> None:
         """One more event."""
         self.sequence += 1
-        self.last_event = tick
+        self.last_event, self.state = tick, state
+        self.handling.news = False
 
     def cleared_by(self) -> str:
         """The cause that took most bikes away, of equals the first."""
         return CAUSES[self.left.index(max(self.left))]
-
-    def _told(self, state: str | None, now: Moment) -> str | None:
-        """Note what is told, if anything."""
-        if state is not None:
-            self.tell(now.tick)
-        if state in (RAISED, UPDATED):
-            self.excess, self.severity, self.told = now.found.excess, now.found.severity, self.hauls
-            self.told_cells = self.cells
-        return state
 
     def _before_opening(self, rule: Rule, now: Moment) -> str | None:
         if not now.found.over:
@@ -144,6 +156,7 @@ class Episode:
         self.since = now.tick
         self.below_since, self.left = NOT_BELOW, [0] * len(CAUSES)
         self.hauls = self.told = ()
+        self.handling = Handling()
         return RAISED
 
     def _while_open(self, rule: Rule, now: Moment) -> str | None:
@@ -155,11 +168,29 @@ class Episode:
             self.phase, self.until = Phase.COOLDOWN, now.after(rule.cooldown_ms)
             self.hauls = self.told = ()
             return CLEARED
+        if handled := self._handled(rule, now):
+            return handled
         waited_ms = (now.tick - self.last_event) * now.tick_ms
         return UPDATED if waited_ms >= rule.update_interval_ms and self._has_news(now.found) else None
 
+    def _handled(self, rule: Rule, now: Moment) -> str | None:
+        """Deadlines and responses: what they are to be told as, if there is any news."""
+        if self.handling.escalate(now.calendar.passes(rule, self.opened, self.since), now.tick):
+            return ESCALATED
+        return UPDATED if self.handling.news else None
+
+    def _told(self, state: str | None, now: Moment) -> str | None:
+        if state is not None:
+            self.tell(state, now.tick)
+        if state in (RAISED, UPDATED, ESCALATED):
+            self.excess, self.severity, self.told = now.found.excess, self.handling.severity(now.found.severity), self.hauls
+            self.told_cells = self.cells
+        return state
+
     def _has_news(self, found: Reading) -> bool:
-        return _differs(self.excess, found.excess) or _lead_elsewhere(self.told, self.hauls) or self.told_cells != self.cells
+        graver_or_not = self.handling.severity(found.severity) != self.severity
+        elsewhere = self.told_cells != self.cells or _lead_elsewhere(self.told, self.hauls)
+        return graver_or_not or elsewhere or _differs(self.excess, found.excess)
 
 
 def _differs(sent: int, excess: int) -> bool:

@@ -62,15 +62,15 @@ class Facts:
         return cls(np.zeros(0, np.int16), [], e7, e7, flags, codes, codes, flags, ms, ms)
 
 
-DocumentKind = Literal["policy"]
+DocumentKind = Literal["policy", "response"]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a control topic says to a city: a policy, or its withdrawal.
+    """What a control topic says to a city: a policy, or its withdrawal, or an operator's response to an alert.
 
     sender: index into Timeline.operators of whose topic it came from, -1 if it is the city's own.
-    body: the record's value. place: its offset in its topic's partition: the order within a source.
+    body: the record's value, of a response what `geo.responses` reads. place: its offset in its topic's partition: the order within a source.
     """
 
     kind: DocumentKind

@@ -13,12 +13,14 @@ operator are the components of its hot cells, so only those are looked at anew i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from itertools import chain
 
 from geo.alert import BY_POLICY, CLEARED, MERGED, RAISED, Haul, severity_of
 from geo.cells import neighbours
 from geo.episodes import NEVER, Episode, Moment, Phase, Reading
+from geo.handling import Calendar, Response
 from geo.measures import Measure
 from geo.silence import Silence
 from geo.verdicts import Extent, Relative, Verdict
@@ -57,8 +59,8 @@ class Incidents:
     _pairs         the hot pair at a spot
     """
 
-    def __init__(self, measure: Measure, tick_ms: int) -> None:
-        self._measure, self._tick_ms = measure, tick_ms
+    def __init__(self, measure: Measure, calendar: Calendar) -> None:
+        self._measure, self._calendar = measure, calendar
         self.adopt(())
 
     def follow(self, measure: Measure) -> None:
@@ -102,12 +104,8 @@ class Incidents:
         touched = [self._of[pair] for pair in looked_at if pair in self._of]
         due = [incident for incident in self.all if incident.episode.due <= silence.now]
         for incident in dict.fromkeys(chain(heirs, touched, due)):
-            operator = self._spots[incident.pairs[0]][1]
-            if silence.silent[operator]:
-                incident.episode.due = NEVER  # its cells are all looked at when it returns
-            else:
-                self._gather(incident, episodes)
-                verdicts.append(self._judge(incident, extents.get(incident), int(silence.spoken[operator]), silence.now))
+            self._gather(incident, episodes)
+            verdicts.append(self._judge(incident, extents.get(incident), silence))
         return [verdict for verdict in verdicts if verdict is not None]
 
     def dismiss(self, pairs: Collection[int], tick: int) -> list[Verdict]:
@@ -119,11 +117,21 @@ class Incidents:
                 self._forget(pair)
         return verdicts
 
-    def _judge(self, incident: Incident, extent: Extent | None, spoken: int, tick: int) -> Verdict | None:
+    def answer(self, pair: int, response: Response, tick: int) -> None:
+        """The operator of a hot pair answers, after everything of a tick: it is told at the next one."""
+        episode = self._of[pair].episode
+        if episode.handling.answer(response, tick):
+            episode.due = min(episode.due, tick + 1)
+
+    def _judge(self, incident: Incident, extent: Extent | None, silence: Silence) -> Verdict | None:
         episode, found = incident.episode, self._reading(incident.pairs)
-        rule, now = self._measure.rule_of(incident.pairs[0]), Moment(tick, self._tick_ms, spoken, found)
-        state = episode.judge(rule, now) if episode.phase is Phase.OPEN else episode.open(now)
-        episode.due = episode.next(rule, now)
+        rule, operator = self._measure.rule_of(incident.pairs[0]), self._spots[incident.pairs[0]][1]
+        now = Moment(silence.now, self._calendar, int(silence.spoken[operator]), found)
+        if silence.silent[operator]:  # it was so when it opened, or its cells could not have
+            state, episode.due = episode.stand_still(rule, now), episode.next_still(rule, now)
+        else:
+            state = episode.judge(rule, now) if episode.phase is Phase.OPEN else episode.open(now)
+            episode.due = episode.next(rule, now)
         if state is None:
             return None
         extent = extent or Extent(incident.founder, incident.pairs)
@@ -132,7 +140,7 @@ class Incidents:
     def _end(self, incident: Incident, extent: Extent, tick: int, cleared_by: str | None = None) -> Verdict:
         del self.all[incident]
         cause = cleared_by or (MERGED if extent.merged_into else incident.episode.cleared_by())
-        incident.episode.tell(tick)
+        incident.episode.tell(CLEARED, tick)
         found = self._reading(extent.pairs)
         return Verdict(incident.episode, extent.pairs[0], CLEARED, found.limit, found.bikes, 0, cause, extent)
 
@@ -186,11 +194,14 @@ class Incidents:
         return Extent(other.founder, other.pairs, merged_into=heir.relative)
 
     def _new(self, part: Pairs, episodes: Mapping[int, Episode], tick: int) -> tuple[Incident, Extent]:
-        """An incident of its own; as old as the oldest that any of its cells was part of."""
+        """An incident of its own; as old, and as far answered and escalated, as the oldest that any of its cells was part of."""
         parents = {self._of[pair] for pair in part if pair in self._of}
         parent = min(parents, key=lambda incident: incident.age, default=None)
         founder = self._spots[self._oldest(part, episodes)][2]
-        incident = Incident(founder, part, Episode(since=parent.episode.since if parent else tick))
+        episode = Episode(since=tick)
+        if parent is not None:
+            episode.since, episode.handling = parent.episode.since, deepcopy(parent.episode.handling)
+        incident = Incident(founder, part, episode)
         self.all[incident] = None
         return incident, Extent(founder, part, split_from=parent.relative if parent else None)
 

@@ -86,6 +86,7 @@ class Timeline:
 
     tick_ms: int
     epochs: tuple[Epoch, ...]
+    responses: bool = False  # whether operators have topics on which they can answer
     operators: tuple[str, ...] = field(init=False)  # of all epochs, sorted: the index of an operator in arrays
     cities: tuple[str, ...] = field(init=False)  # names of all epochs, sorted: the index of a city in arrays
 

@@ -17,9 +17,10 @@ from geo.counts import NOWHERE, Counts
 from geo.counts import Slots as Pairs
 from geo.episodes import NEVER
 from geo.ground import POLICY, Ground, Moves
+from geo.handling import Calendar
 from geo.layers import Cascade, Town
 from geo.measures import Crowding, Shortage
-from geo.params import City
+from geo.params import City, Timeline
 from geo.policy import Rule
 from geo.verdicts import Verdict
 from geo.watch import Watch
@@ -60,15 +61,16 @@ class Rulebook:
     edge: the next tick at which other rules may be in force within the epoch.
     """
 
-    def __init__(self, operators: tuple[str, ...], tick_ms: int, ground: Ground) -> None:
-        """operators: of all times, by index."""
-        self._operators, self._tick_ms, self._ground = operators, tick_ms, ground
+    def __init__(self, timeline: Timeline, ground: Ground) -> None:
+        self._operators, self._tick_ms, self._ground = timeline.operators, timeline.tick_ms, ground
+        self._calendar = Calendar(timeline.tick_ms, timeline.responses)
         self.watches: list[Watch] = []
         self.edge = NEVER
 
     def turn(self, city: City | None, moves: Moves) -> Gone:
         """An epoch begins: everything is by this city's rules and policies from now on."""
         rules = city.rules if city else ()
+        self._calendar.offsets = city.offsets if city else ()
         before = {watch.rules[0].key: watch for watch in self._of_rules()}
         self._ground.count_cells({ALERT_RESOLUTION} | {rule.resolution for rule in rules})
         kept = [self._watch(rule, before.get(rule.key)) for rule in rules]
@@ -105,6 +107,7 @@ class Rulebook:
         resolutions = {rule.resolution for rule in (city.rules if city else ())}
         if {one.key for one in wanted} != counts.keys() or not resolutions <= self._ground.tables.keys():
             return
+        self._calendar.offsets = city.offsets if city else ()
         self.watches = [self._watch(rule, None) for rule in (city.rules if city else ())]
         for one in wanted:
             self._ground.layers[one.key], self._ground.tables[one.key] = one.layer(), counts[one.key]
@@ -126,7 +129,7 @@ class Rulebook:
         everybody = np.ones(len(self._operators), np.bool_)
         measure = Crowding((rule,), self._ground.layers[key], self._ground.tables[key], everybody)
         if before is None or before.key != key or before.rules[0].merge != rule.merge:
-            return Watch(key, measure, self._tick_ms)
+            return Watch(key, measure, self._calendar)
         before.follow(measure)
         return before
 
@@ -156,11 +159,11 @@ class Rulebook:
         """One for too many, and one for too few if any rule has a minimum."""
         layer, counts = self._ground.layers[one.key], self._ground.tables[one.key]
         assert isinstance(layer, Cascade)
-        watches = [Watch(one.key, Crowding(one.rules, layer, counts, one.operators), self._tick_ms)]
+        watches = [Watch(one.key, Crowding(one.rules, layer, counts, one.operators), self._calendar)]
         if any(rule.minimum for rule in one.rules):
             shortage = Shortage(one.rules, layer, counts, one.duty)
             shortage.found_pairs()
-            watches.append(Watch(one.key, shortage, self._tick_ms))
+            watches.append(Watch(one.key, shortage, self._calendar))
         return watches
 
     def _remake(self, key: str, before: list[Watch], one: Wanted | None, moves: Moves) -> tuple[list[Watch], Gone]:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from itertools import repeat
+from itertools import compress, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geo.alert import BY_POLICY, CLEARED, DEFICIT, RESTOCKED
+from geo.cells import name_of
 from geo.counts import Counts, Slots
-from geo.episodes import NEVER, Episode, Moment, Phase
+from geo.episodes import NEVER, Episode, Moment, Phase, Reading
 from geo.ground import Ground, Moves
+from geo.handling import Calendar, Response
 from geo.incidents import Incident, Incidents
 from geo.layers import Layer
 from geo.measures import Measure
@@ -36,14 +38,14 @@ class Watch:
     _tracked   bool (capacity,)   pairs that have one
     """
 
-    def __init__(self, key: Key, measure: Measure, tick_ms: int) -> None:
+    def __init__(self, key: Key, measure: Measure, calendar: Calendar) -> None:
         self.key = key
         self.measure = measure
         self._merges = any(rule.merge for rule in measure.rules)
         self.episodes: dict[int, Episode] = {}
-        self.incidents = Incidents(measure, tick_ms)
+        self.incidents = Incidents(measure, calendar)
         self.stirred = False
-        self._tick_ms = tick_ms
+        self._calendar = calendar
         self._tracked = np.zeros(0, np.bool_)
         self._deadlines: list[tuple[int, int]] = []  # heap of (tick, pair); one that its episode does not know is void
 
@@ -58,6 +60,10 @@ class Watch:
     @property
     def counts(self) -> Counts:
         return self.measure.counts
+
+    def name_of(self, pair: int, extent: Extent | None) -> str:
+        """Id of the area of a pair, or of the founding cell of the incident that it is part of."""
+        return self.layer.name_of(int(self.counts.codes[pair])) if extent is None else name_of(extent.founder)
 
     def rule_of(self, pair: int) -> Rule:
         return self.measure.rule_of(pair)
@@ -85,18 +91,27 @@ class Watch:
         pairs = self._to_judge(moves, ground, silence.now)
         operators = self.counts.operators[pairs]
         judged = allowed[operators] & ~silence.silent[operators]
-        spoken = silence.spoken[operators[judged]].tolist()
-        banned = [pair for pair in pairs[~allowed[operators]].tolist() if pair in self.episodes]
-        dismissed = self._dismissed(banned, silence.now)
-        looked_at = pairs[judged].tolist()
-        found = map(self._judge, looked_at, repeat(silence.now), spoken)
+        still = allowed[operators] & ~judged & self._tracked[pairs]
+        dismissed = self._dismissed([p for p in pairs[~allowed[operators]].tolist() if p in self.episodes], silence.now)
+        spoken = compress(silence.spoken[operators].tolist(), judged.tolist())
+        found = [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]
+        found += map(self._judge, pairs[judged].tolist(), repeat(silence.now), spoken)
         verdicts = [verdict for verdict in found if verdict is not None]
         self.stirred = bool(verdicts)
         if self._merges:
-            cells = [verdict for verdict in verdicts if self.rule_of(verdict.pair).merge]
-            verdicts = [verdict for verdict in verdicts if not self.rule_of(verdict.pair).merge]
-            verdicts += self.incidents.judge(cells, looked_at, self.episodes, silence)
+            cells = [verdict for verdict in verdicts if self._merging(verdict.pair)]
+            verdicts = [verdict for verdict in verdicts if not self._merging(verdict.pair)]
+            verdicts += self.incidents.judge(cells, pairs[judged | still].tolist(), self.episodes, silence)
         return self._in_order(verdicts + dismissed)
+
+    def answer(self, pair: int, response: Response, tick: int) -> None:
+        """The operator of a pair with an open episode answers, after everything of a tick: it is told at the next one."""
+        if self._merging(pair):
+            return self.incidents.answer(pair, response, tick)
+        episode = self.episodes[pair]
+        if episode.handling.answer(response, tick):
+            self._arm(pair, episode, tick + 1, tick)
+        return None
 
     def tally(self, moves: Moves) -> None:
         """Note why bikes left the areas of episodes."""
@@ -160,11 +175,22 @@ class Watch:
 
     def _judge(self, pair: int, tick: int, spoken: int) -> Verdict | None:
         found, rule = self.measure.reading(pair), self.rule_of(pair)
-        now = Moment(tick, self._tick_ms, spoken, found)
+        now = Moment(tick, self._calendar, spoken, found)
         episode = self.episodes.get(pair) or Episode()
         state = episode.judge(rule, now)
         self._keep(pair, episode)
         self._arm(pair, episode, episode.next(rule, now), tick)
+        return self._verdict(pair, state, episode, found)
+
+    def _stand_still(self, pair: int, tick: int) -> Verdict | None:
+        """What there is to tell of an episode whose operator is silent."""
+        found, rule, episode = self.measure.reading(pair), self.rule_of(pair), self.episodes[pair]
+        now = Moment(tick, self._calendar, 0, found)
+        state = episode.stand_still(rule, now)
+        self._arm(pair, episode, episode.next_still(rule, now), tick)
+        return self._verdict(pair, state, episode, found)
+
+    def _verdict(self, pair: int, state: str | None, episode: Episode, found: Reading) -> Verdict | None:
         if state is None:
             return None
         if state == CLEARED:
@@ -189,7 +215,7 @@ class Watch:
         self._tracked[pair] = False
         if episode.phase is not Phase.OPEN:
             return None
-        episode.tell(tick)
+        episode.tell(CLEARED, tick)
         found = self.measure.reading(pair)
         return Verdict(episode, pair, CLEARED, found.limit, found.bikes, excess=0, cleared_by=BY_POLICY)
 

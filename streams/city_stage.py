@@ -263,6 +263,8 @@ class CityStage:
         for event in events:
             self._metrics.decided(event.city, event.kind, event.state)
             await self._publish(event, state.route.partition)
+        for one in state.cities.values():
+            self._metrics.answered(one.responses.counted())
         tellings = list(state.tellings())
         await self._sink.send_all([density_record(told, self._density_topic, state.route.partition) for told in tellings])
         for city, cells in Counter(told.city for told in tellings).items():

@@ -12,6 +12,8 @@ import orjson
 
 from geo.frame import DocumentKind
 from geo.params import Timeline
+from geo.responses import as_body
+from streams.response_documents import RESPONSE_SCHEMA, episode_of, response_of
 from streams.settings.problems import RefusedError, nearest, shown
 from streams.settings.scalars import identifier
 
@@ -36,7 +38,7 @@ class Decoder(Protocol):
 
 def decoder_of(kind: DocumentKind, timeline: Timeline) -> Decoder:
     """How the records of a control topic of this kind are read."""
-    kinds: dict[DocumentKind, type[PolicyDecoder]] = {"policy": PolicyDecoder}
+    kinds: dict[DocumentKind, type[PolicyDecoder | ResponseDecoder]] = {"policy": PolicyDecoder, "response": ResponseDecoder}
     return kinds[kind](timeline.cities)
 
 
@@ -56,6 +58,21 @@ class PolicyDecoder:
             raise DocumentRefused(f"{rule}; write it with `urban-brain policy apply`") from None
         cities = self._cities if document.get("city") is None else [_city(document, self._cities)]
         return dict.fromkeys(cities, value)
+
+
+class ResponseDecoder:
+    """What an operator does about one of its alerts; for the city of the alert."""
+
+    def __init__(self, cities: Iterable[str]) -> None:
+        self._cities = tuple(cities)
+
+    def decode(self, value: bytes) -> Mapping[str, bytes]:
+        document = _object(value, RESPONSE_SCHEMA)
+        city = _city(document, self._cities)
+        try:
+            return {city: as_body(episode_of(document), response_of(document))}
+        except RefusedError as error:
+            raise DocumentRefused(f"{error.rule}; {error.remedy}") from None
 
 
 def _object(value: bytes, schema: str) -> dict[str, Any]:

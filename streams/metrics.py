@@ -22,9 +22,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from geo.alert import CLEARED, DEFICIT, FEED_SILENT, OVERCROWDED, POLICY_REFUSED
+from geo.alert import CLEARED, DEFICIT, FEED_SILENT, OVERCROWDED, POLICY_REFUSED, STATES
 from geo.frame import OUTCOMES, QUARANTINED
+from geo.handling import STATUSES
 from geo.params import SEMANTICS, Timeline
+from geo.responses import REFUSALS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNKNOWN: Final = "unknown"
@@ -36,7 +38,6 @@ Step = Literal["decode", "judge", "frames", "merge", "city", "publish", "snapsho
 SnapshotKind = Literal["source", "city"]
 
 KINDS: Final = (OVERCROWDED, DEFICIT, FEED_SILENT, POLICY_REFUSED)
-STATES: Final = ("raised", "updated", "cleared")
 
 _STEP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _BATCH_BUCKETS = (1, 5, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
@@ -153,6 +154,11 @@ class Metrics:
         self.alert_events = self._counter(
             "alert_events", "Alert events sent; re-sent ones after a crash count again.", "city operator kind state"
         )
+        self.responses = self._counter(
+            "responses",
+            "Responses of an operator that joined an alert, by what they say; repeats count again.",
+            "operator status",
+        )
         self.density_records = self._counter(
             "density_records", "Records told to cell.density; re-sent ones after a crash count again.", "city"
         )
@@ -182,6 +188,11 @@ class Metrics:
             "policies_refused",
             "Policies on their topic that a city refused; the last good one of that id stays in force, the alert says why.",
             "city",
+        )
+        self.responses_refused = self._counter(
+            "responses_refused",
+            "Responses that joined no alert: none with that id is open, or it is another operator's. The operator is not told.",
+            "operator reason",
         )
         self.frame_conflicts = self._counter(
             "frame_conflicts", "Two different frames for one source and tick: never right, see the runbook.", ""
@@ -213,6 +224,11 @@ class Metrics:
                 for kind in KINDS:
                     for state in STATES:
                         self.alert_events.labels(city, operator, kind, state)
+        for operator in self._operators:
+            for status in STATUSES:
+                self.responses.labels(operator, status)
+            for reason in REFUSALS:
+                self.responses_refused.labels(operator, reason)
         for reason in QUARANTINED:
             self.quarantined.labels(reason)
             self.quarantine_suppressed.labels(reason)
@@ -278,6 +294,12 @@ class Metrics:
         """An event of a city; those that come again after a crash count again."""
         if kind == POLICY_REFUSED and state != CLEARED:
             self.policies_refused.labels(self._city(city)).inc()
+
+    def answered(self, outcomes: Mapping[tuple[str, str], int]) -> None:
+        """Responses by operator and what became of them, as `geo.responses.Responses` counts them."""
+        for (operator, outcome), count in outcomes.items():
+            counter = self.responses_refused if outcome in REFUSALS else self.responses
+            counter.labels(self._operator(operator), outcome).inc(count)
 
     def alert_sent(self, city: str, operator: str, kind: str, state: str, *, latency_s: float | None) -> None:
         """One event was acknowledged by the broker. latency_s: None where stream time is not the wall clock's."""

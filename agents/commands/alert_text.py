@@ -7,8 +7,8 @@ from typing import Any
 from rich.text import Text
 
 COLUMNS = ("time", "event", "severity", "city", "operator", "what", "where", "count", "excess", "why")
-_STYLES = {"raised": "bold red", "updated": "yellow", "cleared": "green"}
-_WIDTHS = (20, 8, 9, 12, 12, 12, 16, 10, 7, 0)
+_STYLES = {"raised": "bold red", "updated": "yellow", "escalated": "bold magenta", "cleared": "green"}
+_WIDTHS = (20, 9, 9, 12, 12, 12, 16, 10, 7, 0)
 
 
 def cells(body: dict[str, Any]) -> list[Text]:
@@ -16,7 +16,7 @@ def cells(body: dict[str, Any]) -> list[Text]:
     rule, area = _table(body, "rule"), _table(body, "area")
     count = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}"
     where = plain(area.get("h3") or area.get("name")) + _others(area)
-    why = body.get("cleared_by") or rule.get("name")
+    why = body.get("cleared_by") or _handling(body) or rule.get("name")
     state = plain(body.get("state"))
     texts = [
         plain(body.get("observed_at"))[:19].replace("T", " "),
@@ -55,6 +55,22 @@ def _others(area: dict[str, Any]) -> str:
     """How many more cells an incident has."""
     others = area.get("cells")
     return f" +{len(others) - 1}" if isinstance(others, list) and len(others) > 1 else ""
+
+
+def _handling(body: dict[str, Any]) -> str:
+    """What the operator answered, and why the alert has escalated; of an escalation that first."""
+    said, response = [], _table(body, "response")
+    if response:
+        parts = (
+            response.get("status"),
+            response.get("eta") and f"until {plain(response['eta'])[:19]}Z",
+            response.get("reason"),
+        )
+        said.append(" ".join(plain(part) for part in parts if part))
+    escalations = body.get("escalations")
+    causes = [plain(one.get("cause")) for one in escalations if isinstance(one, dict)] if isinstance(escalations, list) else []
+    told = [f"missed {cause}" for cause in causes if cause != "rejected"]
+    return "; ".join(told + said if body.get("state") == "escalated" else said + told)
 
 
 def _table(body: dict[str, Any], key: str) -> dict[str, Any]:

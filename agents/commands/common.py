@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 import click
 import orjson
 
+from streams.alert_log import Logged
 from streams.errors import ConfigurationError
 from streams.feeds.producing import Produced
 from streams.feeds.readers import FORMATS, Format
 from streams.feeds.records import FeedRecord, ReadReport
 from streams.settings import Settings
-from streams.settings.problems import RefusedError
+from streams.settings.problems import RefusedError, nearest
 from streams.settings.scalars import instant_ms, time_zone
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -182,30 +183,61 @@ def require(problems: Iterable[str]) -> None:
 
 
 def documents_option(function: F) -> F:
-    """--control policies=FILE"""
+    """--control policies=FILE, --control responses.OPERATOR=FILE"""
     decorate = click.option(
-        "--control", "controls", metavar="policies=FILE", multiple=True,
-        help="Documents of a control topic to go with the pings, as `policy log` prints them.",
+        "--control", "controls", metavar="NAME=FILE", multiple=True,
+        help="Documents of a control topic to go with the pings: policies=FILE, as `policy log` prints them, or "
+        "responses.OPERATOR=FILE, as `respond --log` does.",
     )  # fmt: skip
     return decorate(function)
 
 
+def record_time_option(function: F) -> F:
+    """--at"""
+    text = 'Record time, only under clock = "replay"; left out: the newest of the topic.'
+    return click.option("--at", "at_ms", type=InstantType(), help=text)(function)
+
+
+def record_time(settings: Settings, log: Iterable[Logged], at_ms: int | None) -> int | None:
+    """When a document is to be written to a control topic that holds `log`, ms; None: the broker says. Raises UsageError."""
+    from streams.control_log import newest_ms
+
+    if settings.deployment.clock == "live":
+        if at_ms is not None:
+            raise click.UsageError('--at is for replays: under clock = "live" the broker says what time it is.')
+        return None
+    return max(newest_ms(log), 0) if at_ms is None else at_ms
+
+
 def recorded_documents(settings: Settings, controls: Iterable[str]) -> list[FeedRecord]:
     """The records that --control names, in order of time. Raises UsageError."""
-    from streams.policy_log import recorded
+    from streams.control_log import recorded
 
     records: list[FeedRecord] = []
     for given in controls:
-        name, sign, path = given.partition("=")
-        topic = next((control.topic for control in settings.controls if control.kind == "policy"), None)
-        if name != "policies" or not sign:
-            raise click.UsageError(f"--control {given}: write policies=FILE.")
-        if topic is None:
-            raise click.UsageError("--control policies: network.control.policies is false.")
+        path = given.partition("=")[2]
+        topic = _control_topic(settings, given)
         if not Path(path).is_file():
             raise click.UsageError(f"--control {given}: there is no such file.")
         records += recorded(Path(path), topic)
     return sorted(records, key=lambda record: record.record_ms)
+
+
+def _control_topic(settings: Settings, given: str) -> str:
+    """The topic of a --control NAME=FILE. Raises UsageError."""
+    name, sign, _ = given.partition("=")
+    table, _, operator = name.partition(".")
+    if not sign or table not in ("policies", "responses") or (table == "responses") != bool(operator):
+        raise click.UsageError(f"--control {given}: write policies=FILE or responses.OPERATOR=FILE.")
+    kind = "policy" if table == "policies" else "response"
+    there = {control.operator: control.topic for control in settings.controls if control.kind == kind}
+    if not there:
+        raise click.UsageError(f"--control {name}: network.control.{table} is false.")
+    if (operator or None) not in there:
+        raise click.UsageError(
+            f"--control {name}: {operator} is not an allowed operator. {nearest(operator, settings.timeline.operators)}"
+        )
+    return there[operator or None]
 
 
 def input_topics_fit(settings: Settings) -> None:

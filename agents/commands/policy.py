@@ -8,15 +8,23 @@ from pathlib import Path
 
 import click
 
-from agents.commands.common import InstantType, config_option, json_option, print_json
+from agents.commands.common import (
+    InstantType,
+    config_option,
+    json_option,
+    print_json,
+    record_time,
+    record_time_option,
+)
 from agents.commands.policy_text import Row, differences, row_of, tell, tell_differences
 from agents.commands.policy_try import try_command
 from geo.params import City
 from geo.policy import Policy
 from streams.alert_log import Logged
+from streams.control_log import as_lines, newest_ms
 from streams.errors import ConfigurationError, UrbanBrainError
 from streams.policy_documents import drafts, read_policy, withdrawal
-from streams.policy_log import as_lines, check_drafts, enacted, newest_ms, read_log, write
+from streams.policy_log import check_drafts, enacted, read_log, write
 from streams.settings import Settings, load
 from streams.settings.problems import nearest
 
@@ -24,9 +32,6 @@ _files = click.argument(
     "files", nargs=-1, required=True, metavar="FILE…", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
 _for = click.option("--for", "city", metavar="CITY", help="Only for this city; left out: for every city.")
-_at = click.option(
-    "--at", "at_ms", type=InstantType(), help='Record time, only under clock = "replay"; left out: the newest of the topic.'
-)
 
 
 @click.group(epilog="Example: urban-brain policy check policies.json geographies.json --config examples/city.toml")
@@ -55,7 +60,7 @@ def check_command(files: tuple[Path, ...], config: tuple[Path, ...], as_json: bo
 @command.command("apply", epilog="Example: urban-brain policy apply policies.json --for rivertown --config city.toml")
 @_files
 @_for
-@_at
+@record_time_option
 @config_option
 @json_option
 def apply_command(files: tuple[Path, ...], city: str | None, at_ms: int | None, config: tuple[Path, ...], as_json: bool) -> int:
@@ -72,7 +77,7 @@ def apply_command(files: tuple[Path, ...], city: str | None, at_ms: int | None, 
     if not documents:
         raise ConfigurationError(["the files hold no policy. Geographies are written with the policies that name them"])
     check_drafts(settings, documents, city=city, at_ms=now_ms)
-    write(settings, documents, at_ms=_stamp(settings, log, at_ms))
+    write(settings, documents, at_ms=record_time(settings, log, at_ms))
     _written([(document.policy_id, "written") for document in documents], city, as_json=as_json)
     return 0
 
@@ -80,7 +85,7 @@ def apply_command(files: tuple[Path, ...], city: str | None, at_ms: int | None, 
 @command.command("withdraw", epilog="Example: urban-brain policy withdraw quiet-square --config city.toml")
 @click.argument("policy_id")
 @_for
-@_at
+@record_time_option
 @config_option
 @json_option
 def withdraw_command(policy_id: str, city: str | None, at_ms: int | None, config: tuple[Path, ...], as_json: bool) -> int:
@@ -94,7 +99,7 @@ def withdraw_command(policy_id: str, city: str | None, at_ms: int | None, config
     known = {p.policy_id for one in there for p in one.city.policies}.union(*(one.refused for one in there))
     if policy_id not in known:
         raise click.UsageError(f"No policy {policy_id} is in force, will be, or is refused. {nearest(policy_id, known)}")
-    write(settings, [withdrawal(policy_id, city)], at_ms=_stamp(settings, log, at_ms))
+    write(settings, [withdrawal(policy_id, city)], at_ms=record_time(settings, log, at_ms))
     _written([(policy_id, "withdrawn")], city, as_json=as_json)
     return 0
 
@@ -173,14 +178,6 @@ def _now(settings: Settings, log: Iterable[Logged]) -> int:
         return wall_ms
     newest = newest_ms(log)
     return wall_ms if newest < 0 else newest
-
-
-def _stamp(settings: Settings, log: Iterable[Logged], at_ms: int | None) -> int | None:
-    if settings.deployment.clock == "live":
-        if at_ms is not None:
-            raise click.UsageError('--at is for replays: under clock = "live" the broker says what time it is.')
-        return None
-    return max(newest_ms(log), 0) if at_ms is None else at_ms
 
 
 def _rows(config: tuple[Path, ...], at_ms: int | None, *, configured: bool) -> list[Row]:

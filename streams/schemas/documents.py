@@ -21,6 +21,7 @@ from streams.schemas.payloads import (
     OpenAlertHeaders,
     PolicyRecord,
     Quarantine,
+    ResponseRecord,
 )
 from streams.settings.deployment import Deployment
 from streams.settings.values import Topics
@@ -159,6 +160,9 @@ def _messages() -> Document:
             "Policy", "A policy with its geographies, or its withdrawal.", _schema("PolicyRecord"),
             key="`policy_id`.", contentType=_JSON,
         ),
+        "response": _message(
+            "Response", "What an operator does about one of its alerts.", _schema("ResponseRecord"), key=_EPISODE, contentType=_JSON
+        ),
         "frame": _message("Frame", "What changed in a tick, and how far time is.", _BYTES, contentType="application/vnd.msgpack"),
         "snapshot": _message("Snapshot", "Parts and manifests.", _BYTES, contentType="application/octet-stream"),
         "progress": _message("Progress", "The tick that a city has closed.", _schema("Progress"), key="The city.", contentType=_JSON),
@@ -191,6 +195,11 @@ def _channels() -> Document:
     return {
         "policies": _channel(
             names.policies, "Policies as they come into force and are withdrawn; kept for ever.", "policy", "clock"
+        ),
+        "responses": _channel(
+            names.responses("{operator}"),
+            "What an operator does about its alerts, written by nobody else; kept for ever.",
+            *("response", "clock"),
         ),
         "pings": _channel("{feed}", "Pings of bikes: one topic for each feed.", "ping", "pings", "clock"),
         "telemetry": _channel("{mds_feed}", "The same, of a feed in the format mds.", "telemetry", "clock"),
@@ -243,6 +252,8 @@ _OPERATIONS = {
     "receivePings": _operation("receive", "pings", "Operators and gateways write pings."),
     "receivePolicies": _operation("receive", "policies", "The city writes policies: `urban-brain policy apply`."),
     "keepPoliciesTime": _operation("send", "policies", "As on topics of pings."),
+    "receiveResponses": _operation("receive", "responses", "An operator answers its own alerts."),
+    "keepResponsesTime": _operation("send", "responses", "As on topics of pings."),
     "receiveTelemetry": _operation("receive", "telemetry", "Operators and gateways write MDS telemetry."),
     "receiveArrow": _operation("receive", "arrow", "Operators and gateways write Arrow streams."),
     "keepTime": _operation("send", "pings", "A worker says what time it is where nobody speaks."),
@@ -269,6 +280,7 @@ def asyncapi() -> Document:
         Alert,
         Quarantine,
         PolicyRecord,
+        ResponseRecord,
         Density,
         Coverage,
         DensityHeaders,
@@ -300,6 +312,7 @@ def documents() -> dict[str, bytes]:
         "ping.schema.json": json_schema(GatewayPing, "ping", 1),
         "alert.schema.json": json_schema(Alert, "alert", 1),
         "policy.schema.json": json_schema(PolicyRecord, "policy", 1),
+        "response.schema.json": json_schema(ResponseRecord, "response", 1),
         "density.schema.json": json_schema(Density, "density", 1),
         "coverage.schema.json": json_schema(Coverage, "coverage", 1),
         "quarantine.schema.json": json_schema(Quarantine, "quarantine", 1),

@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 from geo.alert import (
     CLEARED,
     DEFICIT,
+    ESCALATED,
     FEED_SILENT,
     MERGED,
     OVERCROWDED,
@@ -31,9 +32,12 @@ from geo.density import COVERAGE_SCHEMA
 from geo.density import SCHEMA as DENSITY_SCHEMA
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
+from geo.handling import CAUSES as ESCALATES
+from geo.handling import STATUSES
 from geo.states import STATES, VEHICLES
 from streams.control import POLICY_SCHEMA
 from streams.events import DATA_SCHEMA
+from streams.response_documents import LONGEST_REASON, RESPONSE_SCHEMA
 
 QUARANTINE_SCHEMA = "urban-brain/quarantine/1"
 
@@ -165,6 +169,29 @@ class Refused(msgspec.Struct):
     problems: Annotated[list[str], _text("Each with the rule, what was found, and what to do; none once it is over.")]
 
 
+class Response(msgspec.Struct):
+    """What the operator does about it, as it said itself."""
+
+    status: Annotated[str, _word("What it says.", *STATUSES)]
+    at: Annotated[str, _time("When it said so.")]
+    eta: Annotated[_Time | None, _text("Only of `dispatched`: when it expects to be there; null: it does not say.")]
+    reason: Annotated[str | None, _text("Only of `rejected`: why, in the operator's words: show it as text, never as markup.")]
+
+
+class Escalation(msgspec.Struct):
+    """A reason for somebody else to look at it."""
+
+    cause: Annotated[
+        str,
+        _word(
+            "`respond_by`, `resolve_by`: that deadline passed without a response, or with the episode still open; `rejected`: the "
+            "operator will not do it.",
+            *ESCALATES,
+        ),
+    ]
+    at: Annotated[str, _time("When.")]
+
+
 class Alert(msgspec.Struct):
     """One event of an episode. Each is whole: the newest one of an episode says all there is to know of it."""
 
@@ -193,10 +220,13 @@ class Alert(msgspec.Struct):
         str,
         _word(
             "`raised` opens the episode; `updated` and `escalated`: it goes on, with new figures; `cleared` and `cancelled` end it.",
-            *(RAISED, UPDATED, "escalated", *CLOSING),
+            *(RAISED, UPDATED, ESCALATED, *CLOSING),
         ),
     ]
-    severity: Annotated[str, _word("How bad it is. Of the last event: as of the one before.", *SEVERITIES)]
+    severity: Annotated[
+        str,
+        _word("How bad it is; worse by a step for each deadline missed. Of the last event: as of the one before.", *SEVERITIES),
+    ]
     city: Annotated[str, _text("Name of the city.")]
     operator: Annotated[str, _text("Whose bikes; empty: the whole city's (only in the city's copy).")]
     rule: Annotated[Rule, _text("The rule that the alert is about.")]
@@ -247,6 +277,10 @@ class Alert(msgspec.Struct):
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
     refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
     mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
+    response: Annotated[Response | UnsetType, _text("The newest one of the operator; absent: it has not answered.")] = UNSET
+    escalations: Annotated[
+        list[Escalation] | UnsetType, _text("Those of the episode so far, oldest first; absent: there was none.")
+    ] = UNSET
 
 
 class Origin(msgspec.Struct):
@@ -282,6 +316,39 @@ class PolicyRecord(msgspec.Struct, kw_only=True):
         Annotated[list[dict[str, Any]], _text("Every geography that its rules name, each one of MDS 2.0.")] | UnsetType
     ) = UNSET
     withdraw: Annotated[str, _text("`policy_id` of the policy that is in force no longer.")] | UnsetType = UNSET
+
+
+class ResponseRecord(msgspec.Struct, kw_only=True):
+    """What an operator does about one of its alerts, on its own topic."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": RESPONSE_SCHEMA})]
+    city: Annotated[str, _text("`city` of the alert.")]
+    episode_id: Annotated[str, Meta(description="`episode_id` of the alert.", pattern=_UUID_PATTERN)]
+    status: Annotated[
+        str,
+        Meta(
+            description="`acknowledged`: seen; `dispatched`: somebody is on the way; `done`: it is in order, as far as the operator "
+            "can tell (the city looks for itself); `rejected`: the operator will not do it.",
+            extra_json_schema={"enum": list(STATUSES)},
+        ),
+    ]
+    eta: (
+        Annotated[
+            str | None,
+            Meta(
+                description="Only with `dispatched`: when somebody will be there, RFC 3339 with an offset.",
+                extra_json_schema={"format": "date-time"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    reason: (
+        Annotated[
+            Annotated[str, Meta(min_length=1, max_length=LONGEST_REASON)] | None,
+            _text("With `rejected`, and only then: why, in a line."),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Density(msgspec.Struct):
@@ -337,7 +404,10 @@ class CloudEventHeaders(msgspec.Struct, kw_only=True):
     ce_source: Annotated[str, _text("`urban-brain/` and the city's name.")]
     ce_type: Annotated[
         str,
-        _word("`urban-brain.alert.` and the state.", *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, CLEARED))),
+        _word(
+            "`urban-brain.alert.` and the state.",
+            *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, ESCALATED, CLEARED)),
+        ),
     ]
     ce_subject: Annotated[
         str, _text("The area: an H3 index, the id of a zone, or `city`; of `policy_refused` the id of the policy.")

@@ -42,7 +42,7 @@ def build_timeline(
         epoch = _epoch(start, network, cities, library)
         digest = _hash({"before": digest, "epoch": asdict(epoch)})
         epochs.append(Epoch(epoch.from_tick, digest, epoch.bike, epoch.operators, epoch.silent_after_ms, epoch.cities))
-    return Timeline(network.tick, tuple(epochs))
+    return Timeline(network.tick, tuple(epochs), network.control.responses)
 
 
 def first_tick(effective_from_ms: int, tick_ms: int) -> int:

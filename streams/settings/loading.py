@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -192,12 +192,13 @@ def _finish(parts: _Parts, trial: Trial | None = None) -> Settings:
 def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityTable], library: Library) -> Settings:
     feeds = tuple(_feed(feed, network) for feed in sorted(network.feeds, key=lambda feed: feed.topic))
     topics = Topics(deployment.topic_prefix, deployment.app_id, deployment.changelog_pattern)
-    controls = tuple(sorted(_controls(network, topics), key=lambda control: control.topic))
     # Feeds first: an operator that is added may add a control topic, and numbers of feeds stand in rosters.
     of_feeds = tuple(sorted((feed.topic, partition) for feed in feeds for partition in range(feed.partitions)))
+    timeline = build_timeline(network, cities, library, feeds=feeds, sources=of_feeds)
+    controls = tuple(sorted(_controls(network, topics, timeline.operators), key=lambda control: control.topic))
     return Settings(
         deployment=deployment,
-        timeline=build_timeline(network, cities, library, feeds=feeds, sources=of_feeds),
+        timeline=timeline,
         feeds=feeds,
         controls=controls,
         sources=of_feeds + tuple((control.topic, 0) for control in controls),
@@ -208,9 +209,12 @@ def _build(deployment: Deployment, network: NetworkTable, cities: Sequence[CityT
     )
 
 
-def _controls(network: NetworkTable, topics: Topics) -> Iterator[ControlSettings]:
+def _controls(network: NetworkTable, topics: Topics, operators: Iterable[str]) -> Iterator[ControlSettings]:
+    """operators: of all versions."""
     if network.control.policies:
         yield ControlSettings(topics.policies, "policy")
+    if network.control.responses:
+        yield from (ControlSettings(topics.responses(name), "response", name) for name in operators)
 
 
 def _feed(feed: FeedTable, network: NetworkTable) -> FeedSettings:

@@ -111,6 +111,9 @@ class ControlTable(Table):
     """Which control topics there are. They are sources: every city waits for them, too."""
 
     policies: bool = Field(True, description="true or false: whether policies come from the topic `policies`.")
+    responses: bool = Field(
+        True, description="true or false: whether operators answer alerts on topics of their own, `alert.responses.<operator>`."
+    )
 
 
 class NetworkTable(Table):

@@ -84,6 +84,10 @@ class Topics:
     def policies(self) -> str:
         return f"{self.prefix}policies"
 
+    def responses(self, operator: str) -> str:
+        """Where an operator answers its alerts. `operator` must be a configured name, never one from a message."""
+        return f"{self.prefix}alert.responses.{operator}"
+
     def changelog(self, topic: str) -> str:
         """Where snapshots of the partitions of `topic` (an input topic, or `facts` for the cities) are kept."""
         return self.changelog_pattern.format(prefix=self.prefix, app_id=self.app_id, topic=topic)

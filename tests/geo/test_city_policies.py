@@ -20,7 +20,13 @@ START_MS = START * TICK_MS
 MINUTE_TICKS = 12
 CLOCK_S = START_MS // 1000 % DAY_S  # of the first tick, UTC
 WEST_SIDE, EAST_SIDE = (HERE[0], HERE[1] - 5_000), (HERE[0], HERE[1] + 5_000)
-SOON: dict[str, Any] = {"for_ms": 0, "keep_firing_for_ms": 0, "cooldown_ms": 0, "update_interval_ms": 10**9}
+SOON: dict[str, Any] = {
+    "for_ms": 0,
+    "keep_firing_for_ms": 0,
+    "cooldown_ms": 0,
+    "update_interval_ms": 10**9,
+    "resolve_within_ms": 10**9,
+}
 
 
 def box(west: int, east: int) -> tuple[tuple[int, int], ...]:
@@ -294,7 +300,9 @@ def test_so_many_by_eight_is_told_two_hours_before() -> None:
     assert it.nothing(1) == ["raised ant deficit"]
     assert it.last["resolve_by"] == "1970-02-27T22:55:00.000Z", "when the window opens"
     assert it.last["respond_by"] == "1970-02-27T21:10:05.000Z"
-    assert it.nothing(1_440 + 719) == []
+    assert it.nothing(1_439) == []
+    assert it.nothing(1) == ["escalated ant deficit"], "the window opens, and there are too few"
+    assert it.nothing(719) == []
     assert it.nothing(1) == ["cleared ant deficit policy"]
 
 

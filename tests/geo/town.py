@@ -19,8 +19,10 @@ from geo.cells import area_e4
 from geo.city import CityState
 from geo.decrees import Reading
 from geo.frame import Document, Facts, Section
+from geo.handling import Response
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
 from geo.policy import Geography, Policy, without_replaced
+from geo.responses import as_body
 from geo.states import ELSEWHERE, ON_TRIP, STATES
 from geo.windows import Offsets
 
@@ -64,7 +66,10 @@ def left_town(facts: Sequence[Fact], **told: Any) -> list[Fact]:
 
 
 def at_most(maximum: int, **told: Any) -> Rule:
-    """A rule that allows so many bikes on the square; it waits a minute, and clears below half after half a minute."""
+    """A rule that allows so many bikes on the square; it waits a minute, and clears below half after half a minute.
+
+    Whoever tells of deadlines says when they are; in other stories nobody is in a hurry.
+    """
     per_hectare = Fraction(maximum * 10_000, area_e4(CELL))
     terms: dict[str, Any] = {
         "for_ms": 60_000,
@@ -73,6 +78,7 @@ def at_most(maximum: int, **told: Any) -> Rule:
         "update_interval_ms": 20_000,
         "clear_ratio": Fraction(1, 2),
         "target_ratio": Fraction(1, 2),
+        "resolve_within_ms": 10**10,
     }
     return Rule("policy", told.pop("rule_id", "rule"), "Too many", per_hectare, "x", **(terms | told))
 
@@ -101,11 +107,12 @@ class Town:
 
     epochs: tuple[Epoch, ...]
     tick: int = START - 1
+    responses: bool = False  # whether operators can answer
     told: list[Event] = field(default_factory=list)
     readings: dict[bytes, Reading] = field(default_factory=dict)  # what documents say, by their bytes
 
     def __post_init__(self) -> None:
-        self.timeline = Timeline(TICK_MS, self.epochs)
+        self.timeline = Timeline(TICK_MS, self.epochs, self.responses)
         self.state = CityState("town", self.timeline, self.readings.__getitem__)
 
     def say(self, *facts: Fact, heard: Sequence[str] = OPERATORS) -> list[str]:
@@ -119,6 +126,19 @@ class Town:
         documents = [Document("policy", -1, f"document {len(self.readings) + i}".encode(), i) for i in range(len(readings))]
         self.readings |= {document.body: reading for document, reading in zip(documents, readings, strict=True)}
         return self._note(self.state.advance(self.tick, (), [(self.tick, tuple(documents))]))
+
+    def answer(self, status: str, operator: str = "ant", episode: str | None = None, **more: Any) -> list[str]:
+        """The next tick, in which nothing but this is said, by an operator to the newest event's episode."""
+        return self.answers((operator, episode or self.told[-1].episode_id, Response(status, **more)))
+
+    def answers(self, *said: tuple[str, str, Response]) -> list[str]:
+        """The same of several in one tick, in this order: (operator, episode, response)."""
+        self.tick += 1
+        documents = tuple(
+            Document("response", self.timeline.operators.index(operator), as_body(episode, response), i)
+            for i, (operator, episode, response) in enumerate(said)
+        )
+        return self._note(self.state.advance(self.tick, (), [(self.tick, documents)]))
 
     def wait(self, ticks: int, heard: Sequence[str] = OPERATORS) -> list[str]:
         """So many ticks in which operators speak, but say nothing new."""

@@ -54,8 +54,8 @@ def of_frames(here: World, runs: Sequence[SourceRun], truth: Truth) -> str | Non
 
 
 def _of_feeds(here: World, runs: Sequence[SourceRun]) -> Sequence[SourceRun]:
-    """Without the last one, if that is the topic of policies."""
-    return runs[:-1] if here.written else runs
+    """Without those of control topics, which come last."""
+    return runs[: len(runs) - len(here.controls)]
 
 
 def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, fate: Fate) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -14,12 +15,15 @@ from geo.policy import Geography, Policy, Rule
 from geo.states import STATES, VEHICLES
 from geo.windows import DAY_S, DAYS
 from streams.policy_documents import read_policy
+from tests.laws import answers
 from tests.laws.merging import Merging
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
 
-TOPIC = "zz.policies"
-"""Behind the topics of feeds, as control topics are among the sources."""
+CONTROL = "zz."
+"""Begins the names of control topics: they are behind the topics of feeds, as among the sources."""
+
+TOPIC = f"{CONTROL}policies"
 
 
 def written(ruler: Ruler, timeline: Timeline, last_ms: int, merging: Merging | None = None) -> list[Written]:
@@ -47,6 +51,7 @@ def _document(ruler: Ruler, timeline: Timeline, city: City, at_ms: int, merging:
         replaces=tuple(r.sample(others, r.choice((0, 0, 1, 2)))),
         from_ms=ruler._moment() if r.random() < 0.3 else None,
     )
+    policy = answers.of_policy(random.Random(f"deadlines of {name} at {at_ms}"), policy, ruler.tick_ms)
     if policy.from_ms is not None and policy.until_ms is not None and policy.until_ms <= policy.from_ms:
         policy = replace(policy, until_ms=None)
     if r.random() < 0.05:
@@ -103,6 +108,8 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "keep_firing_for": f"{rule.keep_firing_for_ms}ms",
         "cooldown": f"{rule.cooldown_ms}ms",
         "update_interval": f"{rule.update_interval_ms}ms",
+        "respond_within": f"{rule.respond_within_ms}ms",
+        "resolve_within": f"{rule.resolve_within_ms}ms",
         "bikes_cap": rule.bikes_cap,
         "mode": "shadow" if rule.shadow else "active",
         "merge": rule.merge or None,

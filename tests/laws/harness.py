@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 
-from geo.alert import Event
+from geo.alert import CLEARED, DEFICIT, OVERCROWDED, Event
 from geo.control import ControlSource
 from geo.density import Telling
 from geo.frame import OUTCOMES, Frame
@@ -28,6 +28,7 @@ from streams.pings import Feed, PingDecoder
 from streams.settings import ControlSettings
 from streams.snapshots import Columns, Snapshot, pack_columns, unpack_columns
 from streams.source_stage import FactsRoute, facts_routes
+from tests.laws.answers import Open
 from tests.laws.worlds import Logs, World, WorldFeed
 from tests.oracle.bodies import TrueEvent
 from tests.oracle.density import TrueTelling
@@ -93,12 +94,12 @@ class Bikes:
 
 
 class Papers:
-    """Reads the records of the topic of policies."""
+    """Reads the records of a control topic."""
 
     kind = ControlSource
 
-    def __init__(self, topic: str, timeline: Timeline) -> None:
-        self.reader = ControlReader(ControlSettings(topic, "policy"), timeline)
+    def __init__(self, topic: str, operator: str | None, timeline: Timeline) -> None:
+        self.reader = ControlReader(ControlSettings(topic, "response" if operator else "policy", operator), timeline)
 
     def add(self, source: ControlSource, batch: Batch, refused: set[tuple[int, int, str]]) -> list[Frame]:
         documents, bad = self.reader.read(batch)
@@ -108,7 +109,7 @@ class Papers:
 
 def run_source(world: World, name: tuple[str, int], index: int, log: Sequence[Record], fate: Fate = SMOOTH) -> SourceRun:
     timeline, feed = world.timeline, world.feeds.get(name[0])
-    decoder: Any = Papers(name[0], timeline) if feed is None else Bikes(feed, timeline)
+    decoder: Any = Papers(name[0], world.controls[name[0]], timeline) if feed is None else Bikes(feed, timeline)
     routes = facts_routes(timeline)
     run = SourceRun(told={route.partition: [] for route in routes})
     known: dict[int, bytes] = {}
@@ -289,6 +290,17 @@ def run_all(world: World, logs: Logs, fate: Fate = SMOOTH, *, repeat: float = 0.
     r = None if fate is SMOOTH else fate.r
     facts = {route.partition: interleaved(runs, route.partition, r, repeat=repeat) for route in facts_routes(world.timeline)}
     return run_cities(world, sorted(logs), facts, fate)
+
+
+def episodes_of(world: World) -> list[Open]:
+    """All that operators are told of, in the order in which they open."""
+    found: dict[str, Open] = {}
+    last = max((one.record_ms for one in world.sent), default=0) // world.timeline.tick_ms
+    for event in (event for events in run_all(world, world.logs()).events.values() for event in events):
+        if event.kind in (OVERCROWDED, DEFICIT):
+            opened = found.get(event.episode_id) or Open(event.city, event.operator, event.episode_id, event.tick, last)
+            found[event.episode_id] = replace(opened, cleared=event.tick) if event.state == CLEARED else opened
+    return sorted(found.values(), key=lambda one: (one.opened, one.episode_id))
 
 
 # --- to compare ---------------------------------------------------------------------------------------------------------

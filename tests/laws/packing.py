@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from tests.laws.decrees import TOPIC
+from tests.laws.decrees import CONTROL
 from tests.laws.worlds import Logs, World, WorldFeed, _append
 from tests.oracle.packs import _is_json, pings_in
 from tests.oracle.ping import Malformed, Ping, parse
@@ -30,7 +30,7 @@ def coarse(logs: Logs, grain_ms: int) -> Logs:
 
 def packed(logs: Logs, r: random.Random) -> Logs:
     """Neighbours of one time in one record, mostly; here and there a record that holds no ping."""
-    there: Logs = {name: log for name, log in logs.items() if name[0] == TOPIC}  # a document is a record of its own
+    there: Logs = {name: log for name, log in logs.items() if name[0].startswith(CONTROL)}  # a document is a record of its own
     for name, log in logs.items():
         if name in there:
             continue
@@ -79,7 +79,7 @@ def _together(values: list[bytes], r: random.Random) -> list[bytes]:
 
 def in_arrow(here: World, logs: Logs, r: random.Random) -> tuple[World, Logs, Logs]:
     """The world with feeds in Arrow; its logs with only the pings that a table can say; and these in streams."""
-    plain: Logs = {name: log for name, log in logs.items() if name[0] == TOPIC}
+    plain: Logs = {name: log for name, log in logs.items() if name[0].startswith(CONTROL)}
     streams = dict(plain)
     for name, log in logs.items():
         if name in plain:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from streams.source_stage import facts_routes
 from tests.laws.check import of_events, of_frames
+from tests.laws.episodes import invalid
 from tests.laws.harness import (
     SMOOTH,
     Fate,
@@ -179,6 +180,13 @@ def test_all_of_it_at_once_still_agrees_with_the_oracle(here: World, seed: int, 
     runs = run_sources(here, logs, fate)
     assert of_frames(here, runs, truth) is None
     assert of_events(here, logs, runs, truth, fate) is None
+
+
+@some(0.7)
+@given(MESSY, fates(batch=(1, 40), crash=(0.0, 0.1)))
+def test_any_order_in_which_policies_responses_and_frames_arrive_gives_valid_episodes(here: World, fate: Fate) -> None:
+    """Each log in its own order, all mixed anyhow: never two open for one thing, no sequence with a gap, cleared once, and last."""
+    assert [wrong for events in run_all(here, here.logs(), fate, repeat=0.2).events.values() for wrong in invalid(events)] == []
 
 
 @some(0.7)

@@ -53,6 +53,16 @@ EVENTS = {
     ("policy all operators", "told to three", None): 10,
     ("policy window", "raised", None): 50,
     ("policy zone", "raised", None): 60,
+    ("escalated", "respond_by", None): 100,
+    ("escalated", "rejected", None): 30,
+    ("escalated", "resolve_by", None): 150,
+    ("escalated", "in a silence", None): 30,
+    ("response", "acknowledged", None): 100,
+    ("response", "dispatched", None): 100,
+    ("response", "done", None): 30,
+    ("response", "rejected", None): 40,
+    ("response", "in a silence", None): 10,
+    ("response", "to none", None): 100,
     ("incident", "raised", None): 400,
     ("incident", "updated", None): 800,
     ("incident", "cleared", "moved"): 50,
@@ -95,9 +105,33 @@ def of_incident(event: TrueEvent) -> Iterator[str]:
         " split off": "split_from" in body,
         " with moves": bool(body["moves"]),
         " shadow": event.shadow,
+        " that was answered": "response" in body,
     }
     yield "incident"
     yield from (f"incident{word}" for word, has in special.items() if has)
+
+
+def handled(events: list[TrueEvent]) -> Iterator[tuple[str, str]]:
+    """What escalates and why, and what is told at once because it was answered."""
+    silent: set[str] = set()
+    answers: dict[str, object] = {}
+    for event in events:
+        if event.rule[1] == "feed_silent":
+            (silent.add if event.state == "raised" else silent.discard)(event.operator)
+            continue
+        body = orjson.loads(event.body)
+        still = bool(silent & {event.operator, ""})
+        if event.state == "escalated":
+            newest = [one["cause"] for one in body["escalations"] if one["at"] == body["observed_at"]]
+            yield from (("escalated", cause) for cause in newest)
+        if event.state == "escalated" and still:
+            yield "escalated", "in a silence"
+        response = body.get("response")
+        if response is not None and response != answers.get(body["episode_id"]):
+            answers[body["episode_id"]] = response
+            yield "response", response["status"]
+            if still and event.state == "updated":
+                yield "response", "in a silence"
 
 
 def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> None:
@@ -117,5 +151,8 @@ def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> Non
                 kind = f"policy {event.kind}"
                 events.update((f"policy {word}", state, None) for word, state in traits(event))
             events[kind, event.state, event.cleared_by] += 1
+        events["response", "to none", None] += sum(city.unheeded for city in truth.cities.values())
+        for told in truth.events.values():
+            events.update((*what, None) for what in handled(told))
     assert {name: n for name, n in OUTCOMES.items() if outcomes[name] < n} == {}, outcomes
     assert {name: n for name, n in EVENTS.items() if events[name] < n} == {}, events

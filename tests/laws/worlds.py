@@ -13,11 +13,12 @@ from fractions import Fraction
 from zlib import crc32
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
-from tests.laws import decrees
+from tests.laws import answers, decrees
 from tests.laws.fleet import Fleet, Sent
 from tests.laws.merging import Merging
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
+from tests.oracle.responses import Answer
 from tests.oracle.stage import Record
 
 OPERATORS = ("alfa", "bravo", "carla")
@@ -42,10 +43,20 @@ class World:
     sent: list[Sent]  # of all feeds, in the order in which the records were written
     partitions: dict[str, int]  # by topic
     origin: str  # how to make it again
-    written: tuple[Written, ...] = ()  # on the topic of policies
+    written: tuple[Written | Answer, ...] = ()  # on control topics, each in its order
 
     def __repr__(self) -> str:
         return self.origin
+
+    @property
+    def controls(self) -> dict[str, str | None]:
+        """Control topics in order, and whose they are."""
+        topics: dict[str, str | None] = {}
+        if any(isinstance(one, Written) for one in self.written):
+            topics[decrees.TOPIC] = None
+        if self.timeline.responses:
+            topics |= {answers.topic_of(operator): operator for operator in self.timeline.operators}
+        return topics
 
     def logs(self, partitions: Mapping[str, int] | None = None, clocks: random.Random | None = None) -> Logs:
         """The records in so many partitions each, by bike; every one ends with a clock record at the end of the last tick.
@@ -55,10 +66,10 @@ class World:
         counts = partitions or self.partitions
         logs: Logs = {(topic, p): [] for topic, n in counts.items() for p in range(n)}
         last = max((one.record_ms for one in self.sent), default=0)
-        if self.written:
-            logs[decrees.TOPIC, 0] = []
+        logs |= {(topic, 0): [] for topic in self.controls}
         for document in self.written:
-            _append(logs[decrees.TOPIC, 0], document.record_ms, document.value)
+            topic = document.topic if isinstance(document, Answer) else decrees.TOPIC
+            _append(logs[topic, 0], document.record_ms, document.value)
         for one in self.sent:
             target = (one.topic, crc32(one.key.encode()) % counts[one.topic])
             _append(logs[target], one.record_ms, one.value)
@@ -106,13 +117,22 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
     merging = Merging.of(seed)
     timeline = merging.timeline(timeline) if merging else timeline
+    timeline = answers.with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start, merging.spread if merging else None)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
     clerk = replace(ruler, r=random.Random(f"documents of {seed}"))
     written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0), merging) if seed % 2 else []
-    return World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
+    here = World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
+    return _answered(here, random.Random(f"answers of {seed}"), is_sorted=is_sorted) if timeline.responses else here
+
+
+def _answered(here: World, r: random.Random, *, is_sorted: bool) -> World:
+    from tests.laws.harness import episodes_of  # which runs worlds, and so imports this module
+
+    said = answers.answers(r, here.timeline, episodes_of(here), is_sorted=is_sorted)
+    return replace(here, written=(*here.written, *said))
 
 
 def _feeds(r: random.Random, anchor: tuple[int, int]) -> dict[str, WorldFeed]:

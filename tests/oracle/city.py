@@ -12,6 +12,7 @@ from tests.oracle import bodies, decrees, silence
 from tests.oracle.bike import ELSEWHERE, ON_TRIP, Fact
 from tests.oracle.plane import Point, near
 from tests.oracle.rebalancing import RebalancingTruth, planning_of
+from tests.oracle.responses import Answer
 from tests.oracle.rules import KINDS, Bike, Row, Spot, placed
 from tests.oracle.stage import Said
 
@@ -57,11 +58,14 @@ class CityTruth(RebalancingTruth):
         self._make_plan(planning_of(self.city()))
         return self.said
 
-    def told(self, k: int, documents: Sequence[decrees.Written]) -> list[bodies.TrueEvent]:
+    def told(self, k: int, documents: Sequence[decrees.Written | Answer]) -> list[bodies.TrueEvent]:
         """Takes in the documents of tick k, after it was worked, or before the city has begun."""
         self.k, self.said = k, []
         epoch = self.timeline.at(k)
         for written in documents:
+            if isinstance(written, Answer):
+                self._answer(written)
+                continue
             problems = decrees.refused(written, epoch, self.city(epoch))
             if problems:
                 self._refuse(written.policy_id, problems)

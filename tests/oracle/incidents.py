@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import h3
@@ -12,6 +12,7 @@ from geo.params import Rule, Timeline
 from tests.oracle import bodies
 from tests.oracle.places import Force
 from tests.oracle.plane import Point
+from tests.oracle.responses import Answer, Handling
 from tests.oracle.rules import CAUSES, Episode, Haul, RulesTruth, Spot, enough, lead_elsewhere
 
 FULL_TURN = 3_600_000_000
@@ -32,6 +33,7 @@ class Incident:
     severity: str = ""
     told: list[Haul] = field(default_factory=list)
     told_cells: set[str] = field(default_factory=set)
+    handling: Handling = field(default_factory=Handling)
 
     @property
     def age(self) -> tuple[int, int, str]:
@@ -71,7 +73,9 @@ class IncidentsTruth(RulesTruth):
             mine = self.incidents.setdefault((policy, rule.key, operator), [])
             if operator not in self.allowed():
                 tellings += self._give_up(policy, rule, operator)
-            elif not self.voices[operator].silent:
+            elif self.voices[operator].silent:
+                tellings += self._handle(force, rule, operator, mine)
+            else:
                 hot = {
                     spot.area: episode
                     for spot, episode in self.episodes.items()
@@ -83,12 +87,29 @@ class IncidentsTruth(RulesTruth):
                 changes, now = self._change(operator, mine, hot, cooled)
                 self.incidents[policy, rule.key, operator] = now
                 changed = [change.incident for change in changes]
-                tellings += changes
+                handled = self._handle(force, rule, operator, [incident for incident in now if incident not in changed])
+                changed += [one.incident for one in handled]
+                tellings += changes + handled
                 for incident in now:
                     if incident not in changed and self._has_news(force, rule, operator, incident):
                         tellings.append(Telling(operator, incident, "updated", incident.cells))
         self._say_all(force, rule, tellings)
         self._forget_cooled(policy, rule)
+
+    def _handle(self, force: Force, rule: Rule, operator: str, incidents: list[Incident]) -> list[Telling]:
+        """What is told of deadlines and responses: section 12."""
+        states = [(one, self._handled(force, rule, one.handling, one.since)) for one in incidents]
+        return [Telling(operator, incident, state, incident.cells) for incident, state in states if state is not None]
+
+    def _answer_incident(self, answer: Answer) -> bool:
+        for (policy, key, operator), incidents in self.incidents.items():
+            for incident in incidents:
+                name = bodies.id_of(self.name, key, incident.founder, operator, incident.opened, "incident")
+                rule = next(rule for rule in self.force[policy].rules if rule.key == key)
+                if (name, operator) == (answer.episode_id, answer.operator) and not rule.shadow:
+                    incident.handling.take(answer, self.k)
+                    return True
+        return False
 
     def _end_incidents(self, force: Force, rule: Rule, operators: set[str]) -> None:
         """What was in force for these operators is not any more."""
@@ -144,6 +165,8 @@ class IncidentsTruth(RulesTruth):
             else:
                 parent = parents[0] if parents else None
                 heir = Incident(min(part, key=age), self.k, parent.since if parent else self.k, set())
+                if parent:
+                    heir.handling = replace(parent.handling)
                 changes.append(Telling(operator, heir, "raised", part, split_from=parent))
             now.append((heir, part))
         for heir, part in now:
@@ -153,7 +176,9 @@ class IncidentsTruth(RulesTruth):
     def _has_news(self, force: Force, rule: Rule, operator: str, incident: Incident) -> bool:
         if (self.k - incident.last_tick) * self.timeline.tick_ms < rule.update_interval_ms:
             return False
-        excess = self._sum(force, rule, operator, incident.cells)[2]
+        most, bikes, excess, _ = self._sum(force, rule, operator, incident.cells)
+        if incident.handling.severity(bodies.severity(bikes, most)) != incident.severity:
+            return True
         if enough(abs(excess - incident.last_excess), incident.last_excess):
             return True
         if lead_elsewhere(incident.told, self._hauls(force, rule, operator, incident.cells)):
@@ -203,9 +228,11 @@ class IncidentsTruth(RulesTruth):
             excess = 0
         hauls = [] if is_over else self._hauls(force, rule, one.operator, one.cells)
         if not is_over:
-            incident.severity, incident.last_tick, incident.last_excess = bodies.severity(bikes, most), self.k, excess
+            incident.severity = incident.handling.severity(bodies.severity(bikes, most))
+            incident.last_tick, incident.last_excess = self.k, excess
             incident.told, incident.told_cells = hauls, set(one.cells)
         incident.sequence += 1
+        incident.handling.news = False
         spots = [Spot(force.policy.policy_id, "overcrowded", rule.key, cell, one.operator) for cell in one.cells]
         listed = bodies.listed(rule, excess, [bike for spot in spots for bike in self._standing(force, spot)])
         area = area_part(rule, incident.founder, one.cells, listed)
@@ -223,6 +250,7 @@ class IncidentsTruth(RulesTruth):
             "resolve_by": bodies.rfc_3339(resolve_by),
             "links": bodies.links_part(area["centroid"]),
         }
+        body |= incident.handling.part(self.timeline.tick_ms)
         if rule.shadow:
             body["mode"] = "shadow"
         for key, other in (("split_from", one.split_from), ("merged_into", one.merged_into)):

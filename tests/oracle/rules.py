@@ -13,6 +13,7 @@ from tests.oracle import bodies, places, silence
 from tests.oracle.bike import ELSEWHERE, Fact
 from tests.oracle.places import Force
 from tests.oracle.plane import Point
+from tests.oracle.responses import Answer, Handling
 
 CAUSES = ("moved", "ridden", "status_only", "expired", "policy")  # of equals the first
 KINDS = ("overcrowded", "deficit")
@@ -81,6 +82,7 @@ class Episode:
     departures: Counter[str] = field(default_factory=Counter)
     hauls: list[Haul] = field(default_factory=list)
     told: list[Haul] = field(default_factory=list)
+    handling: Handling = field(default_factory=Handling)
 
 
 class RulesTruth:
@@ -97,6 +99,7 @@ class RulesTruth:
         self.said: list[bodies.TrueEvent] = []
         self.force: dict[str, Force] = {}  # policies in force, in order
         self.tables: dict[str, Table] = {}  # by policy; {}: to be counted
+        self.unheeded = 0  # responses that joined no episode
 
     def allowed(self) -> tuple[str, ...]:
         assert self.epoch is not None
@@ -196,6 +199,8 @@ class RulesTruth:
                 self._end_by_policy(force, rule, spot)
             elif not self.voices[spot.operator].silent:
                 self._judge_spot(force, rule, spot)
+            elif spot in self.episodes and self.episodes[spot].sequence:
+                self._tell_handling(force, rule, spot, self.episodes[spot])
         if rule.merge:
             self._tell_incidents(force, rule)
 
@@ -260,11 +265,42 @@ class RulesTruth:
                 return self._say(force, rule, spot, episode, "cleared", "restocked" if spot.kind == "deficit" else cause)
         else:
             episode.below = None
+        if self._tell_handling(force, rule, spot, episode):
+            return None
         delta = abs(found.excess - episode.last_excess)
         due = (self.k - episode.last_tick) * self.timeline.tick_ms >= rule.update_interval_ms
-        if due and (enough(delta, episode.last_excess) or lead_elsewhere(episode.told, episode.hauls)):
+        graver = episode.handling.severity(found.severity) != episode.severity
+        if due and (graver or enough(delta, episode.last_excess) or lead_elsewhere(episode.told, episode.hauls)):
             self._say(force, rule, spot, episode, "updated", None)
         return None
+
+    def _tell_handling(self, force: Force, rule: Rule, spot: Spot, episode: Episode) -> bool:
+        """Whether there was something to tell of deadlines or of a response."""
+        state = self._handled(force, rule, episode.handling, episode.opened)
+        if state is not None:
+            self._say(force, rule, spot, episode, state, None)
+        return state is not None
+
+    def _handled(self, force: Force, rule: Rule, handling: Handling, since: int) -> str | None:
+        """As what deadlines and a response are to be told, if there is anything to tell of them."""
+        answerable = self.timeline.responses and not rule.shadow
+        deadlines = self._deadlines(force, rule, since)
+        causes = handling.new_causes(deadlines, self.k * self.timeline.tick_ms, answerable=answerable)
+        handling.escalations += tuple((cause, self.k) for cause in causes)
+        return "escalated" if causes else "updated" if handling.news else None
+
+    def _answer(self, answer: Answer) -> None:
+        """A response of tick k, after all that happens at it."""
+        for spot, episode in self.episodes.items():
+            more = ("deficit",) if spot.kind == "deficit" else ()
+            name = bodies.id_of(self.name, spot.rule, spot.area, spot.operator, episode.opened, *more)
+            rule = next(rule for rule in self.force[spot.policy].rules if rule.key == spot.rule)
+            told = episode.sequence and not rule.shadow and not rule.merge
+            if told and name == answer.episode_id and spot.operator == answer.operator:
+                episode.handling.take(answer, self.k)
+                return
+        if not self._answer_incident(answer):
+            self.unheeded += 1
 
     # --- cells that are told of as one (tests/oracle/incidents.py) -----------------------------------------------------
 
@@ -277,6 +313,10 @@ class RulesTruth:
     def _end_incidents(self, force: Force, rule: Rule, operators: set[str]) -> None:
         """After the episodes of these operators were ended by policy."""
 
+    def _answer_incident(self, answer: Answer) -> bool:
+        """Whether a response has joined one."""
+        return False
+
     # --- events --------------------------------------------------------------------------------------------------------
 
     def _say(self, force: Force, rule: Rule, spot: Spot, episode: Episode, state: str, cleared_by: str | None) -> None:
@@ -284,9 +324,10 @@ class RulesTruth:
         excess = 0 if state == "cleared" else found.excess
         bikes = [] if spot.kind == "deficit" else bodies.listed(rule, excess, self._standing(force, spot))
         if state != "cleared":
-            episode.severity = found.severity
+            episode.severity = episode.handling.severity(found.severity)
             episode.last_tick, episode.last_excess, episode.told = self.k, excess, episode.hauls
         episode.sequence += 1
+        episode.handling.news = False
         if rule.merge:
             return self._hush(spot, episode, state)
         if rule.area == "cell":
@@ -307,6 +348,7 @@ class RulesTruth:
             "resolve_by": bodies.rfc_3339(resolve_by),
             "links": bodies.links_part(area["centroid"]),
         }
+        body |= episode.handling.part(self.timeline.tick_ms)
         if spot.kind == "deficit":
             body["missing"] = excess
         if rule.shadow:

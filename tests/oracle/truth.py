@@ -16,6 +16,7 @@ from tests.oracle.bodies import TrueEvent
 from tests.oracle.city import CityTruth
 from tests.oracle.decrees import Written
 from tests.oracle.density import DensityTruth, TrueTelling
+from tests.oracle.responses import Answer
 from tests.oracle.stage import FeedLike, Record, SourceTruth
 
 Logs = Mapping[tuple[str, int], Sequence[Record]]
@@ -31,13 +32,20 @@ class Truth:
     standing: dict[str, dict[str, TrueTelling]]  # by city, what was told last by key
 
 
-def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs, written: Sequence[Written] = ()) -> Truth:
-    """feeds: topic -> feed; logs: of every partition of every feed, and of the topic of policies; written: what its records mean."""
-    controls = [_by_tick(log, timeline) for (topic, _), log in sorted(logs.items()) if topic not in feeds]
+def whole_truth(
+    feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs, written: Sequence[Written | Answer] = ()
+) -> Truth:
+    """feeds: topic -> feed; logs: of every partition of every feed, and of control topics; written: what their records mean."""
+    meaning = {(one.topic if isinstance(one, Answer) else None, one.value): one for one in written}
+    answered = {topic for topic, _ in meaning}
+    controls = [
+        _by_tick(log, timeline, topic if topic in answered else None)
+        for (topic, _), log in sorted(logs.items())
+        if topic not in feeds
+    ]
     logs = {name: log for name, log in logs.items() if name[0] in feeds}
     sources = [SourceTruth(feeds[topic], timeline, logs[topic, partition]) for topic, partition in sorted(logs)]
     through = min([*(source.through for source in sources), *(through for through, _ in controls)])
-    meaning = {one.value: one for one in written}
     by_tick: dict[int, list[tuple[int, int]]] = {}  # tick -> (source index, position among its ticks)
     for index, source in enumerate(sources):
         for position, truth in enumerate(source.ticks):
@@ -49,12 +57,7 @@ def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs, w
         events[name] = []
         born = min(e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities])
         first = min((k for k in by_tick if k >= born), default=through + 1)
-        documents = {
-            k: [one for one in map(meaning.__getitem__, values) if one.city in (None, name)]
-            for _, control in controls
-            for k, values in control.items()
-            if k >= born
-        }
+        documents = _of_city(name, born, [said for _, said in controls], meaning)
         for k in range(min([first, *documents]), through + 1):
             if k >= first:
                 told = [(i, sources[i].ticks[p]) for i, p in by_tick.get(k, [])]
@@ -65,11 +68,31 @@ def whole_truth(feeds: Mapping[str, FeedLike], timeline: Timeline, logs: Logs, w
     return Truth(sources, events, cities, density, {name: each.last for name, each in maps.items()})
 
 
-def _by_tick(log: Sequence[Record], timeline: Timeline) -> tuple[int, dict[int, list[bytes]]]:
+def _of_city(
+    name: str, born: int, controls: Sequence[dict[int, list[Key]]], meaning: Mapping[Key, Written | Answer]
+) -> dict[int, list[Written | Answer]]:
+    """What a city is told, by tick; of one tick in the order of the topics. Ticks at which others are told are there, too."""
+    found: dict[int, list[Written | Answer]] = {}
+    for control in controls:
+        for k, keys in control.items():
+            if k >= born:
+                found.setdefault(k, []).extend(one for one in map(meaning.__getitem__, keys) if _concerns(one, name))
+    return found
+
+
+def _concerns(one: Written | Answer, name: str) -> bool:
+    return one.city == name or (one.city is None and isinstance(one, Written))
+
+
+Key = tuple[str | None, bytes]
+"""A value, and the topic that it stands on if it is an operator's."""
+
+
+def _by_tick(log: Sequence[Record], timeline: Timeline, topic: str | None) -> tuple[int, dict[int, list[Key]]]:
     """The last closed tick, and the values of each."""
-    clock, found = -1, dict[int, list[bytes]]()
+    clock, found = -1, dict[int, list[Key]]()
     for record in log:
         clock = max(clock, record.timestamp_ms, 0)
         if record.value is not None:
-            found.setdefault(clock // timeline.tick_ms, []).append(record.value)
+            found.setdefault(clock // timeline.tick_ms, []).append((topic, record.value))
     return clock // timeline.tick_ms - 1, found

@@ -27,6 +27,8 @@ from streams.source_stage import Refused, quarantine_record
 from tests.geo.story import epoch, timeline
 from tests.laws.harness import CitiesRun, interleaved, run_cities, run_sources
 from tests.laws.worlds import world
+from tests.oracle.decrees import Written
+from tests.oracle.responses import Answer
 from tests.schemas.validating import closed, published, schema, strange_words, wrong
 
 WORLDS = 30
@@ -63,7 +65,7 @@ def test_every_alert_fits_the_schema_and_has_no_field_that_it_does_not_tell_of()
         assert "count_all_operators" in body if citys else body["rule"].get("scope") or "count_all_operators" not in body
         kinds[body["kind"], body["state"]] += body["kind"] != POLICY_REFUSED
     kinds += Counter()
-    assert len(kinds) == 8
+    assert len(kinds) == 10
     assert min(kinds.values()) > 5, kinds
 
 
@@ -252,8 +254,24 @@ def test_the_ping_tells_of_every_state_that_mds_has() -> None:
 
 def test_policies_on_their_topic_fit_the_schema() -> None:
     """Sound and broken ones: the form of a record is one thing, the policy in it another."""
-    documents = [orjson.loads(one.value) for seed in range(1, 41, 2) for one in world(seed).written]
+    records = [one for seed in range(1, 41, 2) for one in world(seed).written if isinstance(one, Written)]
+    documents = [orjson.loads(one.value) for one in records]
     assert len(documents) > 30
     assert {tuple(sorted(body.keys() - {"schema", "city"})) for body in documents} == {("withdraw",), ("geographies", "policy")}
     for body in documents:
         assert wrong("policy", body, strict=True) == []
+
+
+def test_a_response_fits_the_schema_unless_a_worker_refuses_it() -> None:
+    """Of what a worker refuses, the schema knows all but which cities there are, and which fields go with which status."""
+    records = [one for seed in range(40) for one in world(seed).written if isinstance(one, Answer)]
+    verdicts: Counter[tuple[bool, bool]] = Counter()
+    for one in records:
+        if one.value == b"not JSON":
+            continue
+        body = orjson.loads(one.value)
+        fits = not wrong("response", {key: value for key, value in body.items() if key != "note"}, strict=True)
+        verdicts[fits, one.city is not None] += 1
+        assert fits or one.city is None, body
+    assert verdicts[True, True] > 300
+    assert verdicts[False, False] > 10

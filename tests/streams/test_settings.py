@@ -59,8 +59,9 @@ def test_the_example_is_a_whole_configuration() -> None:
     settings = load(EXAMPLE)
     assert settings.timeline.cities == ("rivertown",)
     assert settings.timeline.epochs[0].bike == BikeParams()
-    assert len(settings.sources) == 13
-    assert settings.sources[-1] == ("policies", 0)
+    assert len(settings.sources) == 16
+    answers = [(f"alert.responses.{operator}", 0) for operator in ("amber", "cobalt", "jade")]
+    assert settings.sources[-4:] == (*answers, ("policies", 0))
 
 
 def test_every_key_that_the_example_shows_as_a_comment_is_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +98,8 @@ def test_values_become_exact_integers_and_rationals() -> None:
 
 def test_sources_are_all_partitions_in_order_of_topic_and_number() -> None:
     settings = loads(SMALL)
-    assert settings.sources == (("pings.a", 0), ("pings.a", 1), ("pings.b", 0), ("policies", 0))
+    of_feeds = (("pings.a", 0), ("pings.a", 1), ("pings.b", 0))
+    assert settings.sources == (*of_feeds, ("alert.responses.amber", 0), ("alert.responses.cobalt", 0), ("policies", 0))
     assert settings.feed_sources == 3
     assert [feed.topic for feed in settings.feeds] == ["pings.a", "pings.b"]
     assert [feed.operator for feed in settings.feeds] == [None, "cobalt"]
@@ -110,18 +112,33 @@ def controlled(words: str) -> Settings:
 def test_control_topics_are_sources_behind_those_of_feeds() -> None:
     """Wherever their names stand in the alphabet: the number of a feed's source is kept in rosters."""
     settings = loads(SMALL.replace('"pings.', '"z.pings.'))
-    assert [topic for topic, _ in settings.sources] == ["z.pings.a", "z.pings.a", "z.pings.b", "policies"]
-    assert [(c.kind, c.operator) for c in settings.controls] == [("policy", None)]
-    assert controlled("policies = false").controls == ()
+    controls = ["alert.responses.amber", "alert.responses.cobalt", "policies"]
+    assert [topic for topic, _ in settings.sources] == ["z.pings.a", "z.pings.a", "z.pings.b", *controls]
+    assert [(c.kind, c.operator) for c in settings.controls] == [
+        ("response", "amber"),
+        ("response", "cobalt"),
+        ("policy", None),
+    ]
+    assert [c.kind for c in controlled("policies = false").controls] == ["response", "response"]
+    assert [c.kind for c in controlled("responses = false").controls] == ["policy"]
+    assert controlled("policies = false\nresponses = false").controls == ()
+
+
+def test_an_operator_of_a_later_version_has_its_topic_of_responses_from_the_start() -> None:
+    version = '[[network.versions]]\neffective_from = "2030-01-01T00:00:00Z"\noperators = ["amber", "ruby"]\n[city]'
+    settings = loads(changed("[city]", version))
+    assert [c.operator for c in settings.controls] == ["amber", "cobalt", "ruby", None]
+    assert settings.timeline.responses
+    assert not controlled("responses = false").timeline.responses
 
 
 def test_which_kinds_of_control_topics_there_are_is_part_of_the_hash_and_what_they_are_called_is_not() -> None:
     def digest(settings: Settings) -> str:
         return settings.timeline.epochs[0].hash
 
-    assert len({digest(controlled(words)) for words in ("", "policies = false")}) == 2
+    assert len({digest(controlled(words)) for words in ("", "policies = false", "responses = false")}) == 3
     staged = loads(changed('clock = "replay"', 'clock = "replay"\ntopic_prefix = "test."'))
-    assert staged.controls[0].topic == "test.policies"
+    assert [control.topic for control in staged.controls][1:] == ["test.alert.responses.cobalt", "test.policies"]
     assert digest(staged) == digest(loads(SMALL))
 
 

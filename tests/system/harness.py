@@ -294,8 +294,9 @@ class System:
         """
         through = self.progress()
         due = [event for event in wanted if event.tick <= through[event.city]]
-        for city, bodies in self.events().items():
-            assert_same(bodies, [event.body for event in due if event.city == city])
+        for topic, on_trial in ((self.settings.topics.alerts, False), (self.settings.topics.alerts_shadow, True)):
+            for city, bodies in self.events(topic).items():
+                assert_same(bodies, [event.body for event in due if event.city == city and event.shadow is on_trial])
         for operator in self.settings.timeline.operators:
             told = [event for event in due if event.operator == operator]
             for city, bodies in self.events(self.settings.topics.operator_topic(operator)).items():
