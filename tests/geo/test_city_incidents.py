@@ -50,6 +50,12 @@ def street(*rules: Rule, then: Rule | None = None, **terms: Any) -> Town:
     return Town((*epochs, epoch(then, from_tick=TURN, **terms)) if then else tuple(epochs))
 
 
+def answerable(**terms: Any) -> Town:
+    """A minute to respond, ten to resolve."""
+    strict = rule(respond_within_ms=60_000, resolve_within_ms=600_000)
+    return Town((epoch(strict, **terms),), responses=True)
+
+
 def words(event: Event) -> str:
     """ "raised a: abc", "cleared a: ab moved": founding cell and cells."""
     body = orjson.loads(event.body)
@@ -266,6 +272,63 @@ def test_merging_and_splitting_at_one_tick() -> None:
     say(it, *crowd("b"), *crowd("c"))
     say(it, *crowd("e"))
     assert sorted(say(it, *taken(crowd("b")), *crowd("d"))) == ["updated a: a", "updated e: cde"]
+
+
+# --- answers and deadlines ----------------------------------------------------------------------------------------------
+
+
+def test_what_was_split_from_an_answered_incident_is_answered_too() -> None:
+    it = answerable()
+    say(it, *crowd("a"))
+    say(it, *crowd("b"), *crowd("c"))
+    it.answer("acknowledged")
+    say(it, *taken(crowd("b")))
+    new = next(body_of(event) for event in it.told[-2:] if event.state == "raised")
+    assert new["response"]["status"] == "acknowledged"
+    it.nothing(200)
+    causes = [one["cause"] for event in it.told for one in body_of(event).get("escalations", ())]
+    assert causes == ["resolve_by"] * 2, "both parts, at the same moment, and neither for want of an answer"
+    assert len({event.tick for event in it.told if event.state == "escalated"}) == 1
+
+
+def test_splitting_puts_no_escalation_off_and_repeats_none() -> None:
+    it = answerable()
+    say(it, *crowd("a"))
+    say(it, *crowd("b"), *crowd("c"))
+    assert nothing(it, 13)[-1].startswith("escalated a:")
+    say(it, *taken(crowd("b")))
+    new = next(body_of(event) for event in it.told[-2:] if event.state == "raised")
+    assert [one["cause"] for one in new["escalations"]] == ["respond_by"]
+    assert new["severity"] == "critical", "half too many, and nobody came"
+    assert [told for told in nothing(it, 40) if told.startswith("escalated")] == []
+
+
+def test_one_that_was_taken_in_cannot_be_answered_any_more() -> None:
+    it = answerable()
+    say(it, *crowd("c"))
+    say(it, *crowd("a"))
+    younger = it.told[-1].episode_id
+    say(it, *crowd("b"))
+    it.answer("done", episode=younger)
+    it.nothing(1)
+    assert it.state.responses.counted() == {("ant", "unknown_episode"): 1}
+
+
+def test_a_cell_by_itself_cannot_be_answered() -> None:
+    """Its id can be computed, but nobody was told of it."""
+    it = answerable()
+    say(it, *crowd("a"))
+    hidden = episode_id("town", ("policy", "rule"), name_of(STREET["a"]), "ant", START)
+    it.answer("done", episode=hidden)
+    assert it.state.responses.counted() == {("ant", "unknown_episode"): 1}
+
+
+def test_deadlines_pass_while_the_operator_is_silent() -> None:
+    it = answerable(watched=OPERATORS, silent_after_ms=10_000)
+    say(it, *crowd("a"), *crowd("b"))
+    told = it.wait(200, heard=["bee"])
+    assert told == ["ant feed raised", "escalated ant", "escalated ant"]
+    assert body_of(it.told[-1])["area"]["cells"] == sorted(name_of(STREET[letter]) for letter in "ab")
 
 
 # --- the end ------------------------------------------------------------------------------------------------------------
