@@ -512,6 +512,43 @@ MUTATIONS = (
         "a date comes twice when clocks go back",
         seed=213,
     ),
+    Mutation(
+        "geo/incidents.py",
+        "heirs[part] = min(incidents, key=lambda one: one.age)",
+        "heirs[part] = max(incidents, key=lambda one: one.age)",
+        "of incidents that meet the youngest goes on",
+    ),
+    Mutation(
+        "geo/incidents.py",
+        "going[part_of[self._oldest(pairs, episodes)]].append(incident)",
+        "going[part_of[pairs[0]]].append(incident)",
+        "what falls apart keeps its id where its first cell is, not its oldest",
+    ),
+    Mutation(
+        "geo/incidents.py",
+        "Episode(since=parent.episode.since if parent else tick)",
+        "Episode(since=tick)",
+        "splitting gives more time",
+    ),
+    Mutation(
+        "geo/incidents.py",
+        """        _add(heir.episode.left, other.episode.left)
+""",
+        "",
+        "what a merged incident lost is forgotten",
+    ),
+    Mutation(
+        "geo/episodes.py",
+        " or self.told_cells != self.cells",
+        "",
+        "other cells of an incident are no news",
+    ),
+    Mutation(
+        "geo/city.py",
+        "stirred = any(watch.stirred or verdicts for watch, verdicts in judged)",
+        "stirred = any(verdicts for _, verdicts in judged)",
+        "a cell that joins an incident unnoticed gives no cause to plan",
+    ),
 )
 
 
