@@ -16,6 +16,7 @@ from geo.density import Telling
 from geo.frame import Document, Frame
 from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import Timeline
+from geo.report import Reported
 from geo.source import Source
 from streams.batches import Batch
 from streams.control_stage import ControlReader
@@ -50,11 +51,12 @@ class Backtest:
         *,
         trial: Trial | None = None,
         density: Callable[[Telling], None] = lambda told: None,
+        report: Callable[[Reported], None] = lambda told: None,
     ) -> None:
         """partitions: of each feed's topic. The result does not depend on it for logs sorted by record time.
 
         trial: the same cities once more with other policies, told the same. density: is handed what is told of the cells, in
-        order of time; of one moment the cities by name.
+        order of time; of one moment the cities by name. report: likewise what is told of days.
         """
         feeds = sorted(feeds, key=lambda feed: feed.topic)
         controls = sorted(controls, key=lambda control: control.topic)
@@ -69,7 +71,7 @@ class Backtest:
         self._sources += [_Documents(self._control[control.topic], control, timeline) for control in controls]
         self._offsets = [0] * len(self._sources)
         self._merger = Merger(len(self._sources))
-        self._density = density
+        self._density, self._report = density, report
         self.cities = {name: CityState(name, timeline, read_policy) for name in timeline.cities}
         self._trial = trial
         tried = trial.timeline if trial else timeline
@@ -119,16 +121,21 @@ class Backtest:
         told = self._merger.take(ready)
         events: list[tuple[Event, bool]] = []
         tellings: list[Telling] = []
+        reports: list[Reported] = []
         for name, city in self.cities.items():
             facts, documents = facts_of(name, told, self._feeds), documents_of(name, told, self._feeds)
             events += [(event, False) for event in city.advance(ready, facts, documents)]
             tellings += city.density.take()
+            reports += city.reports.take()
             if self._trial:
                 documents = [(tick, self._trial.heeded(some)) for tick, some in documents]
                 events += [(event, True) for event in self._tried[name].advance(ready, facts, documents)]
                 self._tried[name].density.take()
+                self._tried[name].reports.take()
         for telling in sorted(tellings, key=lambda told: told.at_ms):
             self._density(telling)
+        for reported in sorted(reports, key=lambda told: told.at_ms):
+            self._report(reported)
         return sorted(events, key=lambda one: one[0].tick)
 
 
@@ -160,10 +167,11 @@ def backtester(
     partitions: int = 1,
     trial: Trial | None = None,
     density: Callable[[Telling], None] = lambda told: None,
+    report: Callable[[Reported], None] = lambda told: None,
 ) -> Backtest:
-    """Of a whole configuration; trial, density: as in `Backtest`."""
+    """Of a whole configuration; trial, density, report: as in `Backtest`."""
     feeds = [Feed(f.topic, f.operator, f.coordinates, f.format, dict(f.providers)) for f in settings.feeds]
-    return Backtest(settings.timeline, feeds, partitions, settings.controls, trial=trial, density=density)
+    return Backtest(settings.timeline, feeds, partitions, settings.controls, trial=trial, density=density, report=report)
 
 
 def backtest(
@@ -172,9 +180,10 @@ def backtest(
     *,
     partitions: int = 1,
     density: Callable[[Telling], None] = lambda told: None,
+    report: Callable[[Reported], None] = lambda told: None,
 ) -> Iterator[Event]:
-    """The events that the live system would send for these records under this configuration. density: as in `Backtest`."""
-    yield from backtester(settings, partitions=partitions, density=density).run(records)
+    """The events that the live system would send for these records under this configuration. density, report: as in `Backtest`."""
+    yield from backtester(settings, partitions=partitions, density=density, report=report).run(records)
 
 
 def with_documents(records: Iterable[FeedRecord], documents: Iterable[FeedRecord]) -> Iterator[FeedRecord]:

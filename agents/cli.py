@@ -23,6 +23,7 @@ COMMANDS = {
     "backtest": "Turn recorded pings into alerts without Kafka.",
     "policy": "Check policies, and list what is in force.",
     "alerts": "Show alerts.",
+    "report": "Show the city's three rates, by operator and day.",
     "respond": "Answer an alert as its operator.",
     "bridge": "Carry alerts on: POST them to a webhook.",
     "doctor": "Look for what is wrong: configuration, brokers, topics, clocks.",

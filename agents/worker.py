@@ -109,6 +109,7 @@ class Worker:
             feeds=settings.feed_sources,
             topics=AlertTopics(names.alerts, names.alerts_open, names.alerts_shadow, names.operator_topic),
             density_topic=names.density,
+            report_topic=names.report,
             progress_topic=names.progress,
             sink=self.outbox,
             metrics=self.metrics,

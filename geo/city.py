@@ -25,6 +25,7 @@ from geo.merge import Sections
 from geo.outages import Outages, Turn
 from geo.params import City, Epoch, Planning, Timeline
 from geo.rebalancing import Rebalancing
+from geo.report import Reports
 from geo.responses import Responses
 from geo.roster import Told, told_by
 from geo.rulebook import Gone, Rulebook
@@ -60,6 +61,7 @@ class CityState:
         self.ruled: City | None = None  # the city of this epoch with all policies that are in force, or will be
         self.density = Density(name, timeline.operators, timeline.tick_ms)
         self.rebalancing = Rebalancing(name, timeline, self.ground)
+        self.reports = Reports(name, timeline)
         self.responses = Responses(name, timeline)
         self._desk = Desk(name, timeline)
 
@@ -145,14 +147,18 @@ class CityState:
         judged = [(watch, watch.judge(moves, self.ground, self.silence, self.allowed)) for watch in self.watches]
         for watch, verdicts in gone:
             events += self._desk.told(watch, verdicts, self.ground.roster, before)
+            self.reports.note(watch, verdicts, before.offsets if before else ())
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
-        happened = moves.touched or gone or ruled or fell or returned or lapses or any(verdicts for _, verdicts in judged)
+            self.reports.note(watch, verdicts, self.city.offsets if self.city else ())
+        stirred = any(watch.stirred or verdicts for watch, verdicts in judged)
+        happened = moves.touched or gone or ruled or fell or returned or lapses or stirred
         self.rebalancing.note(bool(happened))
         self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()
         doubts = Doubts(self.silence, self.degraded.flags(self.ground))
         self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], doubts)
+        self.reports.look(tick, self.epoch.operators if self.city else (), self.watches)
         return events
 
     def _heed(self, tick: int, documents: Sequence[Document]) -> list[Event]:
@@ -215,6 +221,7 @@ class CityState:
         ticks.append(self.rulebook.edge)
         ticks.append(self.degraded.deadline(self.city))
         ticks.append(self.density.deadline(self.silence.now, self.city))
+        ticks.append(self.reports.deadline(self.silence.now))
         ticks.append(self.rebalancing.deadline(self.silence.now, self.planning, self.watches))
         ticks += [epoch.from_tick for epoch in self.timeline.epochs[self.epoch_index + 1 :][:1]]
         return min((max(tick, self.silence.now + 1) for tick in ticks if tick is not None), default=NEVER)

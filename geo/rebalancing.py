@@ -105,7 +105,9 @@ class Rebalancing:
 
     def plan(self, tick: int, planning: Planning | None, watches: Sequence[Watch], speaks: NDArray[np.bool_]) -> None:
         """Make the plan of a tick, if one is due. speaks: bool (operators,), those to plan for."""
-        if planning is None or tick % self._every(planning) or self.pending or not self._changed or not _any_open(watches):
+        if planning is None or tick % self._every(planning) or not self._changed or not _any_open(watches):
+            return
+        if self._timeline.at(tick).from_tick == tick:  # a plan that was asked for before, by another interval, may still wait
             return
         crowds, shortages = (list(self._open(watches, kind)) for kind in (OVERCROWDED, DEFICIT))
         vacancies, hauls = Vacancies(watches, self._surroundings), {}

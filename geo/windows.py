@@ -58,6 +58,14 @@ def first_showing(local_ms: int, offsets: Offsets) -> int:
     raise AssertionError("the last offset holds for ever")
 
 
+def date_at(at_ms: int, offsets: Offsets) -> int:
+    """The local date of a moment, in days since 1970-01-01: the last one whose 00:00 is not after it. It never goes back."""
+    date = (at_ms + _FARTHEST_OFFSET_MS) // DAY_MS
+    while first_showing(date * DAY_MS, offsets) > at_ms:
+        date -= 1
+    return date
+
+
 def spans(window: Window, prepare_ms: int, offsets: Offsets, around_ms: int) -> Iterator[Span]:
     """All times the window is open that can hold a moment, and those of the week after it; by date."""
     today = around_ms // DAY_MS

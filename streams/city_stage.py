@@ -17,6 +17,7 @@ from geo.city import CityState, Event
 from geo.density import Telling
 from geo.merge import Merger, Waiting, documents_of, facts_of
 from geo.params import SEMANTICS, Timeline
+from geo.report import Reported
 from streams.batches import Run
 from streams.density import DensityMirror, density_record
 from streams.errors import NewerFormat, WireError
@@ -29,6 +30,7 @@ from streams.outbox import Record, Sink
 from streams.pacing import Progress
 from streams.policy_documents import read_policy
 from streams.readback import LogReader
+from streams.report import ReportMirror, report_record
 from streams.snapshots import Columns, Snapshot
 from streams.source_stage import FactsRoute, facts_routes
 
@@ -143,6 +145,11 @@ class CityPartition:
         for city in self.cities.values():
             yield from city.density.take()
 
+    def reports(self) -> Iterator[Reported]:
+        """Days of its cities that are to be told, or told again; each once."""
+        for city in self.cities.values():
+            yield from city.reports.take()
+
     def waits_for(self) -> list[tuple[str, int]]:
         return [self.sources[i] for i in self.merger.waits_for()]
 
@@ -160,6 +167,7 @@ class CityStage:
         feeds: int | None = None,
         topics: AlertTopics,
         density_topic: str,
+        report_topic: str,
         progress_topic: str,
         sink: Sink,
         metrics: Metrics,
@@ -172,13 +180,14 @@ class CityStage:
         self._feeds = feeds
         self._topics = topics
         self._density_topic = density_topic
+        self._report_topic = report_topic
         self._progress_topic = progress_topic
         self._sink = sink
         self._metrics = metrics
         self._clock = clock
         self._now_ms = now_ms
         self._reader = reader
-        self._mirrors: dict[int, tuple[Mirror, DensityMirror]] = {}
+        self._mirrors: dict[int, tuple[Mirror, DensityMirror, ReportMirror]] = {}
         self._routes = {route.partition: route for route in facts_routes(timeline)}
         self._hashes = {bytes.fromhex(epoch.hash)[:16] for epoch in timeline.epochs}
         self._warned: set[bytes] = set()
@@ -201,7 +210,8 @@ class CityStage:
 
     async def loaded(self, topic: str, partition: int, state: PartitionState) -> None:
         opened = Mirror(self._reader, (self._topics.alerts_open, partition))
-        self._mirrors[partition] = opened, DensityMirror(self._reader, self._density_topic, partition)
+        density = DensityMirror(self._reader, self._density_topic, partition)
+        self._mirrors[partition] = opened, density, ReportMirror(self._reader, self._report_topic, partition)
         await self.mend(partition)
 
     async def mend(self, partition: int) -> None:
@@ -224,12 +234,16 @@ class CityStage:
         state = self.states.get(partition)
         if state is None or partition not in self._mirrors:
             return
-        opened, density = self._mirrors[partition]
+        opened, density, reports = self._mirrors[partition]
         await self._put_alerts_right(opened, state)
         wrong = list(density.wrong(state.cities))
         if wrong:
             log.warning("cell.density does not say of %d cells what was told last: written again", len(wrong))
+        days = list(reports.wrong(state.cities))
+        if days:
+            log.warning("operator.report does not say of %d days what was told last: written again", len(days))
         await self._sink.send_all(wrong)
+        await self._sink.send_all(days)
 
     async def _put_alerts_right(self, mirror: Mirror, state: CityPartition) -> None:
         partition = state.route.partition
@@ -267,6 +281,10 @@ class CityStage:
             self._metrics.answered(one.responses.counted())
         tellings = list(state.tellings())
         await self._sink.send_all([density_record(told, self._density_topic, state.route.partition) for told in tellings])
+        reports = list(state.reports())
+        await self._sink.send_all([report_record(told, self._report_topic, state.route.partition) for told in reports])
+        for city, days in Counter(told.city for told in reports).items():
+            self._metrics.reports.told(city, days)
         for city, cells in Counter(told.city for told in tellings).items():
             self._metrics.density_told(city, cells)
         if state.merger.done > before:
@@ -333,6 +351,7 @@ class CityStage:
                 counts[key] = counts.get(key, 0) + 1
             self._metrics.episodes(name, counts)
             self._metrics.density(name, cells=city.density.cells)
+            self._metrics.reports.today(name, city.reports.of_today(city.watches, city.silence.now))
             self._metrics.roster(name, {operator: city.roster_count(operator) for operator in self._timeline.operators})
 
     # --- watching -------------------------------------------------------------------------------------------------------

@@ -64,12 +64,12 @@ class DensityMirror:
             if found == (told.body if told else None):
                 continue
             city = cities.get(key.partition(b"/")[0].decode(errors="replace"))
-            if told is not None and (found is None or not _is_ahead(found, city)):
+            if told is not None and (found is None or not is_ahead(found, city)):
                 yield density_record(told, self._topic, self._partition)
-            elif found is not None and _is_ahead(found, city):
+            elif found is not None and is_ahead(found, city):
                 self._ahead.add(key)
             elif found is not None:
-                yield _record(self._topic, self._partition, key, None, _time_of(found) or _time_at(city))
+                yield _record(self._topic, self._partition, key, None, time_of(found) or _time_at(city))
 
 
 def _cells(keys: set[bytes] | None) -> set[int] | None:
@@ -85,8 +85,9 @@ def _cells(keys: set[bytes] | None) -> set[int] | None:
     return {cell for cell in cells if 0 <= cell < 1 << 63}
 
 
-def _is_ahead(value: bytes, city: CityState | None) -> bool:
-    return city is not None and _time_of(value) > _time_at(city)
+def is_ahead(value: bytes, city: CityState | None) -> bool:
+    """Whether a record is of a time that the city has not worked yet."""
+    return city is not None and time_of(value) > _time_at(city)
 
 
 def _time_at(city: CityState | None) -> str:
@@ -94,7 +95,7 @@ def _time_at(city: CityState | None) -> str:
     return rfc3339(end_of(city.done, city.timeline.tick_ms)) if city is not None else ""
 
 
-def _time_of(value: bytes) -> str:
+def time_of(value: bytes) -> str:
     """`observed_at` of a record; "": it has none, so it is not ours."""
     try:
         body = orjson.loads(value)

@@ -27,6 +27,7 @@ from geo.frame import OUTCOMES, QUARANTINED
 from geo.handling import STATUSES
 from geo.params import SEMANTICS, Timeline
 from geo.responses import REFUSALS
+from streams.report_metrics import ReportMetrics
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNKNOWN: Final = "unknown"
@@ -166,6 +167,7 @@ class Metrics:
             "density_records", "Records told to cell.density; re-sent ones after a crash count again.", "city"
         )
         self.density_cells = self._gauge("density_cells", "Cells of a city that are told to hold bikes.", "city")
+        self.reports = ReportMetrics(self.registry, city=self._city, operator=self._operator, rule=self._rule)
         self.alert_latency = self._histogram(
             "alert_latency_seconds",
             "From the record that closed the deciding tick to the event's acknowledgement (live clock only).",
@@ -223,6 +225,7 @@ class Metrics:
             self.facts.labels(city)
             self.policies_refused.labels(city)
             self.density_records.labels(city)
+            self.reports.records.labels(city)
             for operator in (*self._operators, EVERY_OPERATOR):
                 for kind in KINDS:
                     for state in STATES:
@@ -289,9 +292,9 @@ class Metrics:
     def episodes(self, city: str, counts: Mapping[tuple[str, str, str], int]) -> None:
         """Open episodes of a city by (operator, policy id, rule id); operator "" is city-wide. All of them, each time."""
         _drop(self.open_episodes, city=city)
-        for (operator, policy, rule), count in counts.items():  # rules that came from the topic of policies are unknown here
-            key = (policy, rule) if (policy, rule) in self._rules else (UNKNOWN, UNKNOWN)
-            self.open_episodes.labels(self._city(city), self._recipient(operator), *key).inc(count)
+        for (operator, policy, rule), count in counts.items():
+            labels = (self._city(city), self._recipient(operator), *self._rule((policy, rule)))
+            self.open_episodes.labels(*labels).inc(count)
 
     def decided(self, city: str, kind: str, state: str) -> None:
         """An event of a city; those that come again after a crash count again."""
@@ -345,7 +348,7 @@ class Metrics:
     def forget_city(self, city: str) -> None:
         """The city is another worker's now. (Its partition of the facts is a source to forget, too.)"""
         cities = (self.city_clock, self.city_waits, self.roster_bikes, self.open_episodes, self.density_cells)
-        for gauge in cities:
+        for gauge in (*cities, *self.reports.gauges):
             _drop(gauge, city=city)
 
     def render(self) -> bytes:
@@ -359,6 +362,10 @@ class Metrics:
 
     def _operator(self, name: str) -> str:
         return name if name in self._operators else UNKNOWN
+
+    def _rule(self, rule: tuple[str, str]) -> tuple[str, str]:
+        """Rules that came from the topic of policies are unknown here."""
+        return rule if rule in self._rules else (UNKNOWN, UNKNOWN)
 
     def _recipient(self, name: str) -> str:
         return EVERY_OPERATOR if name == "" else self._operator(name)

@@ -7,7 +7,7 @@ every key that differs from its state.
 
 from __future__ import annotations
 
-from streams.readback import LogReader, Place
+from streams.readback import LogReader, LogRecord, Place
 
 
 class Mirror:
@@ -25,10 +25,13 @@ class Mirror:
         records, ends = await self._reader.read({self._place: self._position})
         self._position = ends[self._place]
         for record in records[self._place]:
-            if record.key is None:
-                continue
-            self.touched.add(record.key)
-            if record.value is None:
-                self.newest.pop(record.key, None)
-            else:
-                self.newest[record.key] = record.value
+            if record.key is not None:
+                self.note(record.key, record)
+
+    def note(self, key: bytes, record: LogRecord) -> None:
+        """Take one record that was read."""
+        self.touched.add(key)
+        if record.value is None:
+            self.newest.pop(key, None)
+        else:
+            self.newest[key] = record.value

@@ -81,6 +81,7 @@ def wanted(settings: Settings) -> tuple[Topic, ...]:
     plan.append((names.alerts_open, "alerts", cities, COMPACTED))
     plan.append((names.alerts_shadow, "alerts", cities, kept))
     plan.append((names.density, "density", cities, COMPACTED))
+    plan.append((names.report, "report", cities, COMPACTED))
     plan.append((names.quarantine, "quarantine", 1, kept))
     insync = {"min.insync.replicas": str(deployment.min_insync_replicas)}
     copies = deployment.replication_factor

@@ -23,6 +23,7 @@ from agents.commands.common import (
 )
 from geo.alert import rfc3339
 from geo.density import Telling
+from geo.report import Reported
 from streams.feeds.order import feed_records
 from streams.feeds.producing import Produced
 from streams.feeds.readers import read_rows
@@ -40,6 +41,11 @@ from streams.settings import load
     "--density",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Also what the topic cell.density would hold, one record a line: key, observed_at, value (null: without value).",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also what the topic operator.report would hold, in the same form.",
 )
 @click.option(
     "--policy",
@@ -63,6 +69,7 @@ def command(
     config: tuple[Path, ...],
     out: Path,
     density: Path | None,
+    report: Path | None,
     policies: tuple[Path, ...],
     partitions: int,
     controls: tuple[str, ...],
@@ -78,33 +85,33 @@ def command(
     from agents.backtest import backtest, with_documents
 
     documents = recorded_documents(settings, controls)
-    report, kinds, done = ReadReport(), Counter[tuple[str, str, str]](), Produced()
+    read, kinds, done = ReadReport(), Counter[tuple[str, str, str]](), Produced()
     started = time.monotonic()
     to_stdout = str(out) == "-"
     target = nullcontext(click.get_binary_stream("stdout")) if to_stdout else out.open("wb")
     try:
-        records = feed_records(read_rows(files, how, report), Router(settings), spread_ms=round(spread * 1000))
-        with target as file, _cells(density) as cells, progress("Backtesting") as show:
+        records = feed_records(read_rows(files, how, read), Router(settings), spread_ms=round(spread * 1000))
+        with target as file, _records(density) as cells, _records(report) as days, progress("Backtesting") as show:
             told = with_documents(_counted(records, done, show, started), documents)
-            for event in backtest(settings, told, partitions=partitions, density=cells):
+            for event in backtest(settings, told, partitions=partitions, density=cells, report=days):
                 file.write(event.body + b"\n")
                 kinds[event.operator, event.kind, event.state] += 1
     except TableError as error:
         raise click.UsageError(str(error)) from None
     done.seconds = time.monotonic() - started
-    _tell(kinds, done, report, as_json=as_json, err=to_stdout)
-    return tell_bad_rows(report, strict=strict)
+    _tell(kinds, done, read, as_json=as_json, err=to_stdout)
+    return tell_bad_rows(read, strict=strict)
 
 
 @contextmanager
-def _cells(path: Path | None) -> Iterator[Callable[[Telling], None]]:
-    """Where what is told of cells goes: a line each, with the same bytes as the record's value, or nowhere."""
+def _records(path: Path | None) -> Iterator[Callable[[Telling | Reported], None]]:
+    """Where what is told of cells, or of days, goes: a line each, with the same bytes as the record's value, or nowhere."""
     if path is None:
         yield lambda told: None
         return
     with path.open("wb") as file:
 
-        def write(told: Telling) -> None:
+        def write(told: Telling | Reported) -> None:
             heading = f'{{"key":"{told.key.decode()}","observed_at":"{rfc3339(told.at_ms)}","value":'
             file.write(heading.encode() + (told.body or b"null") + b"}\n")
 

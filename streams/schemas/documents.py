@@ -21,6 +21,7 @@ from streams.schemas.payloads import (
     OpenAlertHeaders,
     PolicyRecord,
     Quarantine,
+    Report,
     ResponseRecord,
 )
 from streams.settings.deployment import Deployment
@@ -184,6 +185,10 @@ def _messages() -> Document:
             "Coverage", "What it means that a cell has no record.", _schema("Coverage"),
             key="The city.", contentType=_JSON, headers=_schema("DensityHeaders"),
         ),
+        "report": _message(
+            "Report", "The three rates of an operator on a day; told again until it is complete.", _schema("Report"),
+            key="The city, `/`, the operator, `/`, and the date.", contentType=_JSON, headers=_schema("DensityHeaders"),
+        ),
         "quarantined": _message(
             "Refused record", "What was refused, and why.", _schema("Quarantine"), key="Key of the record.", contentType=_JSON
         ),
@@ -220,6 +225,12 @@ def _channels() -> Document:
             "Bikes of each operator in each cell, at most once an interval, and per city what no record means. The city's own: "
             "operators must not read it, for it holds their rivals' figures.",
             *("density", "emptyCell", "coverage"),
+            compacted=True,
+        ),
+        "report": _channel(
+            names.report,
+            "Response, resolution and on-time rate of each operator, by day and rule. The city's own: operators must not read it.",
+            "report",
             compacted=True,
         ),
         "quarantine": _channel(names.quarantine, "Records that were refused.", "quarantined"),
@@ -262,6 +273,7 @@ _OPERATIONS = {
     "sendOpenAlerts": _operation("send", "openAlerts", "What is open now."),
     "sendShadowAlerts": _operation("send", "shadowAlerts", "What rules on trial would say."),
     "sendDensity": _operation("send", "density", "Maps and planners of the city."),
+    "sendReport": _operation("send", "report", "The city's three rates."),
     "sendQuarantine": _operation("send", "quarantine", "What was refused."),
     "sendFacts": _operation("send", "facts", "Stage one."),
     "receiveFacts": _operation("receive", "facts", "Stage two."),
@@ -283,6 +295,7 @@ def asyncapi() -> Document:
         ResponseRecord,
         Density,
         Coverage,
+        Report,
         DensityHeaders,
         CloudEventHeaders,
         OpenAlertHeaders,
@@ -315,6 +328,7 @@ def documents() -> dict[str, bytes]:
         "response.schema.json": json_schema(ResponseRecord, "response", 1),
         "density.schema.json": json_schema(Density, "density", 1),
         "coverage.schema.json": json_schema(Coverage, "coverage", 1),
+        "report.schema.json": json_schema(Report, "report", 1),
         "quarantine.schema.json": json_schema(Quarantine, "quarantine", 1),
         "asyncapi.json": asyncapi(),
     }

@@ -18,6 +18,7 @@ from geo.alert import (
     ESCALATED,
     FEED_DEGRADED,
     FEED_SILENT,
+    MERGED,
     OVERCROWDED,
     POLICY_REFUSED,
     RAISED,
@@ -36,6 +37,7 @@ from geo.ground import CAUSES
 from geo.handling import CAUSES as ESCALATES
 from geo.handling import STATUSES
 from geo.outages import RETURNED
+from geo.report import SCHEMA as REPORT_SCHEMA
 from geo.states import STATES, VEHICLES
 from streams.control import POLICY_SCHEMA
 from streams.events import DATA_SCHEMA
@@ -64,6 +66,13 @@ def _text(description: str) -> Meta:
 
 _Number = Annotated[int, Meta(ge=0)]
 _Time = Annotated[str, Meta(pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})]
+_Part = Annotated[
+    str,
+    Meta(description="Only of an incident that is `raised` as part of another one: the id of that one.", pattern=_UUID_PATTERN),
+]
+_Whole = Annotated[
+    str, Meta(description="Only of one `cleared` by `merged`: the id of the incident that goes on.", pattern=_UUID_PATTERN)
+]
 _H3 = Annotated[str, Meta(description="H3 index as lower-case hex.", pattern="^8[0-9a-f]{14}$")]
 
 
@@ -104,9 +113,18 @@ class HotSpot(msgspec.Struct):
 class Area(msgspec.Struct):
     """Where. If nothing is counted (`feed_silent`, `feed_degraded`, `policy_refused`), everything but type and name is null."""
 
-    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
-    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
-    resolution: Annotated[int | None, _text("H3 resolution of the cell.")]
+    type: Annotated[
+        str,
+        _word(
+            "What the area is: `cell` (of H3), `cells` (an incident: cells that touch), `zone` (polygons), or `city`.",
+            "cell",
+            "cells",
+            "zone",
+            WHOLE_CITY,
+        ),
+    ]
+    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex; of `cells` the one in which it began.")]
+    resolution: Annotated[int | None, _text("H3 resolution of the cell, or of the cells.")]
     name: Annotated[str | None, _text("Name of the area; null for cells.")]
     centroid: Annotated[Position | None, _text("Its centre.")]
     boundary: Annotated[
@@ -115,6 +133,7 @@ class Area(msgspec.Struct):
     ]
     area_ha: Annotated[float | None, _text("Its size in hectares.")]
     hot_spot: Annotated[HotSpot | None, _text("Where in it most of the listed bikes are; null: none is listed.")]
+    cells: Annotated[list[_H3] | UnsetType, _text("Only of `cells`: the indexes of all of them, ascending.")] = UNSET
 
 
 class Bike(msgspec.Struct):
@@ -250,10 +269,11 @@ class Alert(msgspec.Struct):
         str | None,
         _word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
-            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `recovered` (the fleet is there "
-            "again), `accepted` (its loss is believed), `replaced` (a good policy of that id came) or `withdrawn` (the policy); null: it "
-            "has not ended.",
+            "bikes), `merged` (an older incident has its cells now), `restocked` (enough bikes came), `returned` (the feed "
+            "speaks again), `recovered` (the fleet is there again), `accepted` (its loss is believed), `replaced` (a good policy of "
+            "that id came) or `withdrawn` (the policy); null: it has not ended.",
             *CAUSES,
+            MERGED,
             RESTOCKED,
             RETURNED,
             RECOVERED,
@@ -267,6 +287,8 @@ class Alert(msgspec.Struct):
         int | UnsetType | None,
         _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
+    split_from: _Part | UnsetType = UNSET
+    merged_into: _Whole | UnsetType = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
     refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
     lost: Annotated[Lost | UnsetType, _text("Only of `feed_degraded`: what it took away.")] = UNSET
@@ -393,10 +415,57 @@ class Coverage(msgspec.Struct):
 
 
 class DensityHeaders(msgspec.Struct):
-    """Headers of a record on cells, also of one without value."""
+    """Headers of a record on cells, also of one without value, and of one on a day."""
 
     observed_at: Annotated[
         str, _time("The moment that the record describes: of one key the greatest counts, of equal ones the last.")
+    ]
+
+
+_Rate = Annotated[float, Meta(ge=0, le=1)]
+_Seconds = Annotated[int, Meta(ge=0)]
+
+
+class Figures(msgspec.Struct):
+    """What became of the episodes that opened on a day. Each rate is of those opened but not withdrawn, rounded down to 4 decimals."""
+
+    opened: Annotated[_Number, _text("Episodes that opened on the day.")]
+    withdrawn: Annotated[_Number, _text("Of them: ended because what was in force changed. They count in nothing else.")]
+    responded: Annotated[_Number, _text("To which the operator responded while they were open.")]
+    responded_in_time: Annotated[_Number, _text("Of these: at or before `respond_by`.")]
+    resolved: Annotated[_Number, _text("Cleared because bikes went, or came.")]
+    resolved_in_time: Annotated[_Number, _text("Of these: at or before `resolve_by`.")]
+    lapsed: Annotated[_Number, _text("Cleared because bikes were marked as removed, or not named any more.")]
+    open: Annotated[_Number, _text("Open.")]
+    median_response_s: Annotated[_Seconds | None, _text("Median time to the first response, seconds; null: none.")]
+    median_resolution_s: Annotated[
+        _Seconds | None, _text("Median time to the clearing of what is resolved, seconds; null: none.")
+    ]
+    response_rate: Annotated[_Rate | None, _text("Share that was responded to; null: of none.")]
+    resolution_rate: Annotated[_Rate | None, _text("Share that is resolved.")]
+    on_time_rate: Annotated[_Rate | None, _text("Share that was resolved in time.")]
+
+
+class RuleFigures(Figures):
+    """Of one rule."""
+
+    policy_id: Annotated[str, _text("Id of the policy.")]
+    rule_id: Annotated[str, _text("Id of the rule in it.")]
+
+
+class Report(msgspec.Struct):
+    """The city's three rates of an operator on a day. The city's own: operators must not read it."""
+
+    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": REPORT_SCHEMA})]
+    city: Annotated[str, _text("Name of the city.")]
+    operator: Annotated[str, _text("Name of the operator.")]
+    date: Annotated[str, Meta(description="The day, by the city's clocks.", pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    time_zone: Annotated[str, _text("The zone by which the day began.")]
+    rules: Annotated[list[RuleFigures], _text("The rules of which anything opened on the day, by policy and rule.")]
+    total: Annotated[Figures, _text("Of all of them together.")]
+    complete: Annotated[bool, _text("Whether all of the day's episodes are over: nothing of it can change any more.")]
+    observed_at: Annotated[
+        str, _time("How it was when; stream time. A day is told again until it is complete: of one key the greatest counts.")
     ]
 
 

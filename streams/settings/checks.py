@@ -103,7 +103,7 @@ def check_topics(settings: Settings) -> Iterator[Problem]:
     """Every topic its own name: an operator called `open` would read the alerts of all."""
     topics, owners = settings.topics, dict[str, str]()
     named = [(topics.facts, "city.facts"), (topics.progress, "city.progress"), (topics.alerts, "alerts")]
-    named.append((topics.density, "cell.density"))
+    named += [(topics.density, "cell.density"), (topics.report, "operator.report")]
     named += [(topics.alerts_open, "alerts.open"), (topics.alerts_shadow, "alerts.shadow")]
     named.append((topics.quarantine, "quarantine"))
     named += [(topics.operator_topic(name), f"the operator {name}") for name in settings.timeline.operators]

@@ -68,7 +68,7 @@ def _epoch(start: int, network: NetworkTable, cities: Sequence[CityTable], libra
     silent_after = tuple(sorted((name, ms) for name, ms in now["silent_after"].items() if name in operators))
     there = [city for city in sorted(cities, key=lambda city: city.name) if _begins(city, network.tick) <= start]
     versions = [(city, _version(city, start, network.tick)) for city in there]
-    known = tuple(_city(city, now, operators, library, written=network.control.policies) for city, now in versions)
+    known = tuple(_city(city, now, operators, library) for city, now in versions)
     return Epoch(start, "", bike, operators, silent_after, known)
 
 
@@ -79,12 +79,10 @@ def _version(city: CityTable, start: int, tick_ms: int) -> dict[str, Any]:
     return now
 
 
-def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], library: Library, *, written: bool) -> City:
-    """written: policies may also come from their topic."""
+def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], library: Library) -> City:
     watched = allowed if now["operators"] is None else tuple(sorted(set(now["operators"]) & set(allowed)))
     rules = tuple(rule.value(city.name) for rule in now["rules"])
     policies = library.policies(now["policies"])
-    windows = written or any(rule.window for policy in policies for rule in policy.rules)
     return City(
         name=city.name,
         partition=city.partition,
@@ -94,7 +92,7 @@ def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], librar
         operators=watched,
         policies=policies,
         geographies=library.geographies(now["geographies"], policies),
-        offsets=offsets_of(now["time_zone"]) if windows else (),
+        offsets=offsets_of(now["time_zone"]),
         density_interval_ms=now["density_interval"],
         planning=now["planning"].value(),
         degraded_hold_ms=now["degraded_hold"],

@@ -73,6 +73,10 @@ class Topics:
         return f"{self.prefix}cell.density"
 
     @property
+    def report(self) -> str:
+        return f"{self.prefix}operator.report"
+
+    @property
     def quarantine(self) -> str:
         return f"{self.prefix}quarantine"
 

@@ -17,6 +17,7 @@ import pytest
 from confluent_kafka import Producer
 
 from agents.cli import COMMANDS, HIDDEN, status
+from geo.report import Tally
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings, loads
 from streams.topics import check
@@ -91,7 +92,18 @@ def test_every_command_has_help_with_an_example(name: str, run: Run) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["topics create", "topics check", "replay", "simulate", "backtest", "policy check", "policy list", "alerts", "doctor"],
+    [
+        "topics create",
+        "topics check",
+        "replay",
+        "simulate",
+        "backtest",
+        "policy check",
+        "policy list",
+        "alerts",
+        "report",
+        "doctor",
+    ],
 )
 def test_every_command_that_prints_data_can_print_json(name: str) -> None:
     module, *rest = name.split()
@@ -122,6 +134,8 @@ def test_every_command_that_prints_data_can_print_json(name: str) -> None:
         (["simulate", "--out", "x", "--config", "CONFIG"], "--out needs --seconds"),
         (["alerts", "--open", "--follow", "--config", "CONFIG"], "--open shows what is open now"),
         (["alerts", "--operator", "ruby", "--config", "CONFIG"], "--operator ruby is not an allowed operator"),
+        (["report", "--operator", "ruby", "--config", "CONFIG"], "--operator ruby is not an allowed operator"),
+        (["report", "--day", "yesterday", "--config", "CONFIG"], "'yesterday' does not match the format '%Y-%m-%d'"),
         (["demo", "--speed", "max"], "the demo is paced"),
     ],
 )
@@ -178,8 +192,9 @@ def test_backtest_gives_an_event_a_line_and_the_same_ones_at_any_partition_count
     pings: Path, run: Run, config: Path, tmp_path: Path
 ) -> None:
     plain = ["backtest", pings, "--config", config]
-    code, _, err = run(*plain, "--out", tmp_path / "one", "--density", tmp_path / "cells")
+    code, _, err = run(*plain, "--out", tmp_path / "one", "--density", tmp_path / "cells", "--report", tmp_path / "days")
     more = ["--out", tmp_path / "three", "--density", tmp_path / "cells of three", "--partitions", 3]
+    assert (tmp_path / "days").read_bytes() == b"", "no day ends within five minutes"
     assert (code, run(*plain, *more)[0]) == (0, 0)
     cells = (tmp_path / "cells").read_bytes()
     assert cells == (tmp_path / "cells of three").read_bytes()
@@ -311,7 +326,7 @@ def test_topics_that_do_not_fit_stop_a_replay_before_it_writes(pings: Path, run:
 
 
 def test_topics_check_says_that_all_is_well(run: Run, config: Path, broker: Settings) -> None:
-    assert run("topics", "check", "--config", config)[:2] == (0, "All 18 topics are as configured.\n")
+    assert run("topics", "check", "--config", config)[:2] == (0, "All 19 topics are as configured.\n")
     assert run("topics", "check", "--json", "--config", config)[:2] == (0, "")
 
 
@@ -367,6 +382,84 @@ def test_open_alerts_are_the_newest_of_each_episode(run: Run, config: Path, log:
     assert run("alerts", "--open", "--json", "--operator", "cobalt", "--config", config)[1] == ""
     log("alerts.open", None)
     assert run("alerts", "--open", "--config", config)[1] == "No alerts.\n"
+
+
+def report(operator: str, date: str, at: str, **total: object) -> bytes:
+    names = {"city": "rivertown", "operator": operator, "date": date, "observed_at": at}
+    figures = Tally(opened=3, resolved=2, resolved_in_time=1, open=1, resolutions=[60_000, 754_000]).fields() | total
+    rules = [{"policy_id": "rivertown", "rule_id": "[bold]crowded[/bold]"} | figures]
+    return orjson.dumps(names | {"total": figures, "rules": rules, "complete": False})
+
+
+@pytest.fixture
+def days(broker: Settings) -> dict[str, bytes]:
+    """Three days on their topic; the newer record of one of them comes first."""
+    told = {
+        "amber/2026-01-01": [report("amber", "2026-01-01", "3", opened=4), report("amber", "2026-01-01", "2")],
+        "cobalt/2026-01-01": [report("cobalt", "2026-01-01", "2", response_rate=None)],
+        "amber/2026-01-02": [report("amber", "2026-01-02", "3")],
+    }
+    producer = Producer(broker.deployment.librdkafka())
+    for key, values in told.items():
+        for value in values:
+            producer.produce("operator.report", value, f"rivertown/{key}")
+    assert producer.flush(10) == 0
+    return {key: values[0] for key, values in told.items()}
+
+
+def test_report_shows_the_newest_of_each_day_with_rates_that_are_not_rounded_up(run: Run, config: Path, days: object) -> None:
+    code, out, _ = run("report", "--config", config)
+    assert code == 0
+    heading, *rows = out.splitlines()
+    assert heading.split()[:4] == ["date", "city", "operator", "rule"]
+    assert [row.split() for row in rows] == [
+        [
+            "2026-01-01",
+            "rivertown",
+            "amber",
+            "(all)",
+            "4",
+            "0",
+            "0.00",
+            "%",
+            "66.66",
+            "%",
+            "33.33",
+            "%",
+            "-",
+            "6:47",
+            "min",
+            "1",
+        ],
+        ["2026-01-01", "rivertown", "cobalt", "(all)", "3", "0", "-", "66.66", "%", "33.33", "%", "-", "6:47", "min", "1"],
+        [
+            "2026-01-02",
+            "rivertown",
+            "amber",
+            "(all)",
+            "3",
+            "0",
+            "0.00",
+            "%",
+            "66.66",
+            "%",
+            "33.33",
+            "%",
+            "-",
+            "6:47",
+            "min",
+            "1",
+        ],
+    ]
+
+
+def test_report_shows_an_operator_a_day_or_the_bytes_of_the_topic(run: Run, config: Path, days: dict[str, bytes]) -> None:
+    out = run("report", "--operator", "amber", "--json", "--config", config)[1]
+    assert out.encode().splitlines() == [days["amber/2026-01-01"], days["amber/2026-01-02"]]
+    assert run("report", "--limit", 1, "--json", "--config", config)[1].encode() == days["amber/2026-01-02"] + b"\n"
+    rows = run("report", "--operator", "amber", "--day", "2026-01-02", "--rules", "--config", config)[1].splitlines()
+    assert [row.split()[3] for row in rows[1:]] == ["(all)", "rivertown/[bold]crowded[/bold]"]
+    assert run("report", "--day", "2025-01-02", "--config", config)[1] == "No reports.\n"
 
 
 def test_follow_ends_at_its_limit(run: Run, config: Path, log: Callable[..., None]) -> None:

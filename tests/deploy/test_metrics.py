@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from geo.frame import OUTCOMES
 from geo.handling import STATUSES
+from geo.report import Tally
 from geo.responses import REFUSALS
 from streams.metrics import EVERY_OPERATOR, Metrics
 from streams.settings import loads
@@ -64,6 +65,7 @@ def test_counters_that_page_exist_before_they_count(metrics: Metrics) -> None:
     assert series(metrics, "quarantined_records_total")[("internal_error",)] == 0
     assert series(metrics, "frame_conflicts_total") == {(): 0}
     assert series(metrics, "density_records_total") == {("rivertown",): 0}
+    assert series(metrics, "report_records_total") == {("rivertown",): 0}
     assert series(metrics, "alert_events_total")["rivertown", "feed_silent", EVERY_OPERATOR, "raised"] == 0
     assert len(series(metrics, "pings_total")) == 3 * len(OUTCOMES)
     assert len(series(metrics, "responses_total")) == 2 * len(STATUSES)
@@ -79,10 +81,13 @@ def test_no_name_from_outside_of_the_configuration_becomes_a_label(metrics: Metr
     metrics.quarantine(outside, kept=1)
     metrics.density(outside, cells=3)
     metrics.density_told(outside, 1)
+    metrics.reports.told(outside, 1)
+    metrics.reports.today(outside, {outside: {(outside, outside): Tally(opened=1, resolved=1, resolutions=[7000])}})
     metrics.heard(outside, np.ones(2, np.int64), 5_000)
     metrics.answered({(outside, "done"): 1, (outside, "not_yours"): 2})
     assert outside not in metrics.render().decode()
     assert series(metrics, "roster_bikes") == {("unknown", "unknown"): 4}
+    assert series(metrics, "report_episodes")["unknown", "unknown", "opened", "unknown", "unknown"] == 1
 
 
 def test_what_a_partition_showed_leaves_with_it(metrics: Metrics) -> None:
@@ -104,10 +109,12 @@ def test_what_a_city_showed_leaves_with_it(metrics: Metrics) -> None:
     metrics.roster("rivertown", {"amber": 2})
     metrics.episodes("rivertown", {("amber", "rivertown", "crowded"): 1})
     metrics.density("rivertown", cells=3)
+    metrics.reports.today("rivertown", {"amber": {("rivertown", "crowded"): Tally(opened=1, open=1, responses=[7000])}})
     assert series(metrics, "city_clock_timestamp_seconds") == {("rivertown",): 15}
     assert series(metrics, "density_cells") == {("rivertown",): 3}
     metrics.forget_city("rivertown")
-    for name in ("city_clock_timestamp_seconds", "city_waits_seconds", "roster_bikes", "open_episodes", "density_cells"):
+    names = ["city_clock_timestamp_seconds", "city_waits_seconds", "roster_bikes", "open_episodes", "density_cells"]
+    for name in (*names, "report_episodes", "report_rate", "report_median_seconds"):
         assert series(metrics, name) == {}
 
 
@@ -121,6 +128,22 @@ def test_episodes_are_those_of_now_and_a_silent_city_is_no_operators(metrics: Me
     metrics.episodes("rivertown", {("amber", "rivertown", "crowded"): 2})
     metrics.episodes("rivertown", {("", "built-in", "feed_silent"): 1})
     assert series(metrics, "open_episodes") == {("rivertown", EVERY_OPERATOR, "built-in", "feed_silent"): 1}
+
+
+def test_the_rates_of_today_are_those_of_all_rules_and_stand_only_where_there_are_any(metrics: Metrics) -> None:
+    """By rule the counts; of an operator with nothing to answer for there is no rate."""
+    own, topics = ("rivertown", "crowded"), ("written", "later")
+    metrics.reports.today("rivertown", {"jade": {own: Tally(opened=9, open=9)}})
+    day = {own: Tally(opened=3, resolved=2, resolved_in_time=1, open=1, resolutions=[60_000, 90_000])}
+    withdrawn = {own: Tally(opened=2, withdrawn=2)}
+    metrics.reports.today("rivertown", {"amber": day | {topics: Tally(opened=1, lapsed=1)}, "jade": withdrawn})
+    episodes = series(metrics, "report_episodes")
+    assert episodes["rivertown", "amber", "opened", "rivertown", "crowded"] == 3
+    assert episodes["rivertown", "amber", "lapsed", "unknown", "unknown"] == 1, "a policy of the topic is no label"
+    assert episodes["rivertown", "jade", "withdrawn", "rivertown", "crowded"] == 2
+    rates = {"response": 0, "resolution": 0.5, "on_time": 0.25}
+    assert series(metrics, "report_rate") == {("rivertown", "amber", name): value for name, value in rates.items()}
+    assert series(metrics, "report_median_seconds") == {("rivertown", "amber", "resolution"): 75}
 
 
 def test_a_feed_is_heard_at_the_end_of_its_tick(metrics: Metrics) -> None:

@@ -16,9 +16,9 @@ from tests.laws.harness import (
     Fate,
     SourceRun,
     interleaved,
-    plain_density,
     plain_events,
     plain_frame,
+    plain_records,
     plain_truth,
     run_cities,
     run_sources,
@@ -66,14 +66,22 @@ def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, 
         told, true = plain_events(cities.events[name]), plain_events(events)
         if told != true:
             return f"city {name}: {first_difference(told, true)}"
-        told, true = plain_density(cities.density[name]), plain_density(truth.density[name])
+        told, true = plain_records(cities.density[name]), plain_records(truth.density[name])
         if told != true:
             return f"density of {name}: {first_difference(told, true)}"
+        told, true = plain_records(cities.reports[name]), plain_records(truth.reports[name])
+        if told != true:
+            return f"reports of {name}: {first_difference(told, true)}"
     for state in (state for partition in cities.partitions for state in partition.cities.values()):
         shown = sorted(state.density.newest(), key=lambda telling: telling.key)
         stands = [telling for _, telling in sorted(truth.standing[state.name].items())]
-        if plain_density(shown) != plain_density(stands):
-            return f"told last of {state.name}: {first_difference(plain_density(shown), plain_density(stands))}"
+        if plain_records(shown) != plain_records(stands):
+            return f"told last of {state.name}: {first_difference(plain_records(shown), plain_records(stands))}"
+        held, unfinished = (
+            sorted(plain_records(some)) for some in (list(state.reports.newest()), truth.unfinished[state.name])
+        )
+        if held != unfinished:
+            return f"reports of {state.name} that are held: {first_difference(held, unfinished)}"
     return None
 
 

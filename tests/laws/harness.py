@@ -19,6 +19,7 @@ from geo.control import ControlSource
 from geo.density import Telling
 from geo.frame import OUTCOMES, Frame
 from geo.params import SEMANTICS, Timeline
+from geo.report import Reported
 from geo.source import Source
 from streams.batches import Batch
 from streams.city_stage import CityPartition
@@ -32,6 +33,7 @@ from tests.laws.answers import Open
 from tests.laws.worlds import Logs, World, WorldFeed
 from tests.oracle.bodies import TrueEvent
 from tests.oracle.density import TrueTelling
+from tests.oracle.report import TrueReport
 from tests.oracle.stage import Record, TickTruth
 
 Plain = dict[str, Any]
@@ -190,13 +192,14 @@ def run_sources(world: World, logs: Logs, fate: Fate = SMOOTH) -> list[SourceRun
 class CitiesRun:
     events: dict[str, list[Event]]  # by city, distinct, in order
     density: dict[str, list[Telling]]  # likewise
+    reports: dict[str, list[Reported]]  # likewise
     crashes: int = 0
     partitions: list[CityPartition] = field(default_factory=list)
 
     @property
-    def told(self) -> tuple[object, object]:
+    def told(self) -> tuple[object, ...]:
         """All that the contract holds for."""
-        return self.events, self.density
+        return self.events, self.density, self.reports
 
 
 def interleaved(runs: Sequence[SourceRun], partition: int, r: random.Random | None, *, repeat: float = 0.0) -> list[bytes]:
@@ -229,7 +232,7 @@ def run_cities(
 ) -> CitiesRun:
     """names: sources in order; logs: of each facts partition."""
     cities = world.timeline.cities
-    run = CitiesRun(events={name: [] for name in cities}, density={name: [] for name in cities})
+    run = CitiesRun(*({name: [] for name in cities} for _ in range(3)))
     for route in facts_routes(world.timeline):
         _run_partition(run, route, world, sorted(names), logs[route.partition], fate)
     return run
@@ -240,6 +243,7 @@ def _run_partition(
 ) -> None:
     known: dict[str, Event] = {}
     mapped: dict[tuple[bytes, int], Telling] = {}
+    rated: dict[tuple[bytes, int], Reported] = {}
     state, kept, at, crashes = _city(route, world, names), None, 0, 0
     while at < len(log):
         if fate.dies(crashes):
@@ -259,6 +263,10 @@ def _run_partition(
             if mapped.setdefault((telling.key, telling.at_ms), telling) is telling:
                 run.density[telling.city].append(telling)
             assert mapped[telling.key, telling.at_ms] == telling, f"{telling.key!r} was told otherwise before"
+        for report in state.reports():
+            if rated.setdefault((report.key, report.at_ms), report) is report:
+                run.reports[report.city].append(report)
+            assert rated[report.key, report.at_ms] == report, f"{report.key!r} was told otherwise before"
         at = end
         boundary = state.boundary()
         if fate.crash and boundary is not None and fate.r.random() < 0.4:
@@ -338,5 +346,7 @@ def plain_events(events: Sequence[Event] | Sequence[TrueEvent]) -> list[tuple[ob
     ]
 
 
-def plain_density(told: Sequence[Telling] | Sequence[TrueTelling]) -> list[tuple[object, ...]]:
+def plain_records(
+    told: Sequence[Telling | Reported] | Sequence[TrueTelling] | Sequence[TrueReport],
+) -> list[tuple[object, ...]]:
     return [(one.key if isinstance(one.key, bytes) else one.key.encode(), one.at_ms, one.body) for one in told]

@@ -148,7 +148,7 @@ def test_pings_of_one_record_are_judged_like_pings_sent_one_behind_the_other(her
     sources = [
         SourceTruth(here.feeds[name[0]], here.timeline, several[name]) for name in sorted(several) if name[0] in here.feeds
     ]
-    assert of_frames(here, together, Truth(sources, {}, {}, {}, {})) is None
+    assert of_frames(here, together, Truth(sources, {}, {}, {}, {}, {}, {})) is None
     _same(here, alone, together)
     facts = [
         {route.partition: interleaved(runs, route.partition, None) for route in facts_routes(here.timeline)}

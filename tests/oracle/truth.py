@@ -16,6 +16,7 @@ from tests.oracle.bodies import TrueEvent
 from tests.oracle.city import CityTruth
 from tests.oracle.decrees import Written
 from tests.oracle.density import DensityTruth, TrueTelling
+from tests.oracle.report import ReportTruth, TrueReport
 from tests.oracle.responses import Answer
 from tests.oracle.stage import FeedLike, Record, SourceTruth
 
@@ -30,6 +31,8 @@ class Truth:
     cities: dict[str, CityTruth]  # as they are after the last tick
     density: dict[str, list[TrueTelling]]  # by city
     standing: dict[str, dict[str, TrueTelling]]  # by city, what was told last by key
+    reports: dict[str, list[TrueReport]]  # by city
+    unfinished: dict[str, list[TrueReport]]  # by city, those that may be told again
 
 
 def whole_truth(
@@ -53,6 +56,7 @@ def whole_truth(
     events: dict[str, list[TrueEvent]] = {}
     cities = {name: CityTruth(name, timeline) for name in timeline.cities}
     maps = {name: DensityTruth(cities[name]) for name in timeline.cities}
+    rates = {name: ReportTruth(cities[name]) for name in timeline.cities}
     for name in timeline.cities:
         events[name] = []
         born = min(e.from_tick for e in timeline.epochs if name in [c.name for c in e.cities])
@@ -63,9 +67,13 @@ def whole_truth(
                 told = [(i, sources[i].ticks[p]) for i, p in by_tick.get(k, [])]
                 events[name] += cities[name].tick(k, [(i, truth.cities[name]) for i, truth in told if name in truth.cities])
                 maps[name].tick(k)
+                rates[name].tick(k, cities[name].said)
             events[name] += cities[name].told(k, documents.get(k, ()))
     density = {name: each.told for name, each in maps.items()}
-    return Truth(sources, events, cities, density, {name: each.last for name, each in maps.items()})
+    standing = {name: each.last for name, each in maps.items()}
+    reports = {name: each.told for name, each in rates.items()}
+    unfinished = {name: list(each.open()) for name, each in rates.items()}
+    return Truth(sources, events, cities, density, standing, reports, unfinished)
 
 
 def _of_city(

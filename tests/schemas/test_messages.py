@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from geo.alert import POLICY_REFUSED, Event
 from geo.density import Telling
 from geo.frame import QUARANTINED
+from geo.report import Reported
 from geo.source import Source
 from geo.states import STATES
 from streams.batches import Batch
@@ -23,6 +24,7 @@ from streams.density import density_record
 from streams.events import AlertTopics, alert_records, cloud_event_headers
 from streams.pings import Feed, PingDecoder
 from streams.pings_stage import PingPartition
+from streams.report import report_record
 from streams.source_stage import Refused, quarantine_record
 from tests.geo.story import epoch, timeline
 from tests.laws.harness import CitiesRun, interleaved, run_cities, run_sources
@@ -159,6 +161,40 @@ def test_every_record_on_cells_has_its_time_as_a_header() -> None:
     for telling in tellings()[:100]:
         check.validate(text(density_record(telling, "cell.density", 0).headers))
     assert not check.is_valid({})
+
+
+# --- days ---------------------------------------------------------------------------------------------------------------
+
+
+def reports() -> list[Reported]:
+    return [report for run in told() for of_city in run.reports.values() for report in of_city]
+
+
+def test_all_that_is_told_of_days_fits_its_schema_and_stands_under_its_key() -> None:
+    kinds: Counter[str] = Counter()
+    for report in reports():
+        body = orjson.loads(report.body)
+        assert wrong("report", body, strict=True) == []
+        assert report.key.decode() == f"{body['city']}/{body['operator']}/{body['date']}"
+        assert body["complete"] is (body["total"]["open"] == 0)
+        kinds["rules" if body["rules"] else "empty"] += 1
+        kinds["complete" if body["complete"] else "incomplete"] += 1
+    assert len(kinds) == 4
+    assert min(kinds.values()) > 5, kinds
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("date", "today"), ("complete", None), ("total", {}), ("rules", [{}]), ("schema", "urban-brain/1"), ("observed_at", 7)],
+)
+def test_a_day_with_a_wrong_value_is_refused(name: str, value: object) -> None:
+    body = next(orjson.loads(one.body) for one in reports())
+    assert wrong("report", body | {name: value}) != []
+
+
+def test_every_record_on_days_has_its_time_as_a_header() -> None:
+    for report in reports():
+        header_validator("DensityHeaders").validate(text(report_record(report, "operator.report", 0).headers))
 
 
 # --- headers ------------------------------------------------------------------------------------------------------------

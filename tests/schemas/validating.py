@@ -13,7 +13,7 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "schemas"
-PAYLOADS = ("alert", "coverage", "density", "ping", "policy", "quarantine")
+PAYLOADS = ("alert", "coverage", "density", "ping", "policy", "quarantine", "report")
 Document = dict[str, Any]
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Rule, Timeline
 from geo.policy import Geography, Policy
-from geo.windows import DAY_S, Window
+from geo.windows import DAY_MS, DAY_S, Window
 from streams.feeds.records import FeedRecord
 from streams.pings import Feed
 from tests.simulation.world import FACTS, TP, Kafka, Place, Stored
@@ -37,6 +37,9 @@ ZONES = (
         ),
     ),
 )
+_MIDNIGHT, _LEAP, _NEXT = (START_MS + minutes * 60_000 for minutes in (4, 6, 8))
+NIGHTS = ((0, -_MIDNIGHT % DAY_MS - DAY_MS), (_LEAP, -_NEXT % DAY_MS))
+"""Clocks that show midnight after four minutes, leap ahead by nearly a day, and show the next one after eight."""
 SPOTS = [(399_000_000 + 60_000 * i, 1_164_000_000) for i in range(3)]
 
 
@@ -47,11 +50,18 @@ def rule(per_hectare: str = "0.5", rule_id: str = "density") -> Rule:
     )  # fmt: skip
 
 
+def touching() -> Rule:
+    """Cells of a few metres: the spots spread over several of them."""
+    terms = {"for_ms": 5_000, "keep_firing_for_ms": 10_000, "cooldown_ms": 10_000, "update_interval_ms": 10_000}
+    return Rule("default", "touching", "Touching", maximum=0, resolution=12, merge=True, bikes_cap=3, **terms)  # type: ignore[arg-type]
+
+
 def policies() -> tuple[Policy, ...]:
     """One spot for both operators together, open five minutes of every ten; and a rule on trial in the rest of the city."""
     terms = {"for_ms": 10_000, "keep_firing_for_ms": 10_000, "cooldown_ms": 30_000, "update_interval_ms": 10_000}
-    first = START_MS // 1000 % DAY_S
-    windows = [Window(start_s=first + minute * 60, end_s=first + minute * 60 + 300) for minute in (0, 10)]
+    first = (START_MS + NIGHTS[0][1]) // 1000
+    starts = [first + minute * 60 for minute in (0, 10)]
+    windows = [Window(start_s=start % DAY_S, end_s=(start + 300) % DAY_S) for start in starts]
     shared = {"area": "zone", "geographies": ("spot",), "maximum": 3, "all_operators": True}
     rules = [Rule("zones", f"spot-{i}", "Spot", window=window, **shared, **terms) for i, window in enumerate(windows)]  # type: ignore[arg-type]
     trial = Rule("zones", "trial", "On trial", area="zone", maximum=9, shadow=True, **terms)
@@ -67,7 +77,7 @@ def epoch(from_tick: int = FOR_EVER, *, digest: str = "00" * 32, per_hectare: st
     )
     operators = ("alpha", "beta")
     city = City(
-        name, 0, "UTC", ((box,),), (rule(per_hectare),), operators, policies(), ZONES, density_interval_ms=20_000
+        name, 0, "Night/Shift", ((box,),), (rule(per_hectare), touching()), operators, policies(), ZONES, NIGHTS, density_interval_ms=20_000
     )  # fmt: skip
     return Epoch(
         from_tick, digest, BikeParams(ttl_ms=300_000), ("alpha", "beta"), (("alpha", 90_000), ("beta", 90_000)), (city,)

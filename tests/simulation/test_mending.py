@@ -8,10 +8,11 @@ from tests.simulation.test_simulation import (
     CITY,
     assert_right,
     expected_density,
+    expected_reports,
     new_world,
     worker,
 )
-from tests.simulation.world import DENSITY, OPEN, Kafka, SimWorker
+from tests.simulation.world import DENSITY, OPEN, REPORT, Kafka, SimWorker
 
 
 async def test_a_zombie_that_raises_again_what_was_cleared_is_put_right() -> None:
@@ -108,3 +109,96 @@ async def test_whoever_loads_an_older_snapshot_leaves_newer_counts_alone_until_i
     assert b"rivertown/892a1072b5bffff" not in kafka.compacted(DENSITY), "what was ahead is looked at again"
     shown = {told.key: told.body for city in new.city.states[0].cities.values() for told in city.density.newest()}
     assert kafka.compacted(DENSITY) == shown
+
+
+NIGHTS = 15
+"""A log in which one operator's first day is complete at the second midnight, and the other's is not."""
+
+
+async def in_the_second_night(kafka: Kafka) -> SimWorker:
+    """A worker that owns everything and has told of the first day, but not of the second."""
+    one = worker(kafka)
+    await one.own(TPS)
+    for tp in TPS[:-1]:
+        while await one.pump(tp, 10):
+            pass
+    while not kafka.log(REPORT):
+        assert await one.pump(CITY, 1), "no day ever ends"
+    return one
+
+
+async def test_a_zombie_that_tells_of_a_day_as_it_was_is_put_right() -> None:
+    """Of one that is complete by now, which the city has forgotten, and of one that is not."""
+    kafka = new_world(NIGHTS)
+    old = await in_the_second_night(kafka)
+    first = {stored.key: stored for stored in kafka.log(REPORT)}
+    new = worker(kafka)
+    await new.own(TPS)
+    await new.drain()
+    right = kafka.compacted(REPORT)
+    held = {told.key for city in new.city.states[0].cities.values() for told in city.reports.newest()}
+    again = [key for key in first if right[key] != first[key].value]
+    assert set(again) - held, "a day that was told again is complete, or this proves less"
+    for key in first:
+        kafka.append(Record(REPORT, 0, key, first[key].value, tuple(first[key].headers.items())))
+    for key in held:
+        kafka.append(Record(REPORT, 0, key, b'{"observed_at":"2020-01-01T00:00:00.000Z"}'))
+    old.zombie = True
+    assert kafka.compacted(REPORT) != right
+    await new.city.mend(0)
+    assert kafka.compacted(REPORT) == right
+    assert {stored.headers["observed_at"] for stored in kafka.log(REPORT)[-len(held) :]} <= {
+        at for _, at, _ in expected_reports(NIGHTS)
+    }
+    before = len(kafka.log(REPORT))
+    await new.city.mend(0)
+    assert len(kafka.log(REPORT)) == before, "what is right is left alone"
+
+
+async def test_a_worker_that_loads_finds_what_an_older_one_spoiled_before_it() -> None:
+    kafka = new_world(NIGHTS)
+    one = await in_the_second_night(kafka)
+    first = list(kafka.log(REPORT))
+    await one.drain()
+    await one.keeper.write(CITY)
+    right = kafka.compacted(REPORT)
+    kafka.log(REPORT).extend(first)
+    assert kafka.compacted(REPORT) != right
+    heir = worker(kafka)
+    await heir.own(TPS)
+    assert kafka.compacted(REPORT) == right
+
+
+async def test_days_that_are_nobodys_affair_are_left_alone_and_what_is_taken_back_is_told_again() -> None:
+    kafka = new_world(NIGHTS)
+    one = worker(kafka)
+    await one.own(TPS)
+    await one.drain()
+    right = kafka.compacted(REPORT)
+    strangers = (
+        b"rivertown/alpha/2023-02-30",
+        b"rivertown/alpha/2019-01-01",
+        b"elsewhere/alpha/2023-11-14",
+        b"rivertown",
+        b"\xff",
+    )
+    for key in strangers:
+        kafka.append(Record(REPORT, 0, key, b"junk"))
+    for key in right:
+        kafka.append(Record(REPORT, 0, key, None))
+    await one.city.mend(0)
+    assert kafka.compacted(REPORT) == right | dict.fromkeys(strangers, b"junk")
+
+
+async def test_whoever_loads_an_older_snapshot_leaves_newer_days_alone_until_it_is_there() -> None:
+    kafka = new_world(NIGHTS)
+    one = await in_the_second_night(kafka)
+    await one.keeper.write(CITY)
+    await one.drain()
+    right, before = kafka.compacted(REPORT), len(kafka.log(REPORT))
+    new = worker(kafka)
+    await new.own(TPS)
+    assert len(kafka.log(REPORT)) == before
+    await new.drain()
+    await new.city.mend(0)
+    assert kafka.compacted(REPORT) == right

@@ -15,9 +15,10 @@ from agents.backtest import Backtest
 from geo.alert import rfc3339
 from geo.density import Telling
 from geo.params import Timeline
+from geo.report import Reported
 from streams.errors import OutputError, SnapshotError
 from tests.simulation.city import FEEDS, SOURCES, TPS, epoch, fill, pings, timeline
-from tests.simulation.world import ALERTS, DENSITY, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker
+from tests.simulation.world import ALERTS, DENSITY, FACTS, OPEN, QUARANTINE, REPORT, SHADOW, TP, Kafka, Killed, SimWorker
 
 CITY = TP(FACTS, 0)
 
@@ -42,10 +43,17 @@ def expected_density(seed: int, line: Timeline | None = None) -> list[tuple[byte
     return [(one.key, rfc3339(one.at_ms).encode(), one.body) for one in told]
 
 
-def distinct_density(kafka: Kafka) -> list[tuple[bytes, bytes, bytes | None]]:
+@lru_cache
+def expected_reports(seed: int, line: Timeline | None = None) -> list[tuple[bytes, bytes, bytes | None]]:
+    told: list[Reported] = []
+    list(Backtest(line or timeline(), FEEDS, report=told.append).run(pings(seed)))
+    return [(one.key, rfc3339(one.at_ms).encode(), one.body) for one in told]
+
+
+def distinct_records(kafka: Kafka, topic: str) -> list[tuple[bytes, bytes, bytes | None]]:
     """Records by key and time, first occurrence; one that comes again is the same, or takes back what a zombie wrote."""
     seen: dict[tuple[bytes, bytes], bytes | None] = {}
-    for stored in kafka.log(DENSITY):
+    for stored in kafka.log(topic):
         assert stored.key is not None
         first = seen.setdefault((stored.key, stored.headers["observed_at"]), stored.value)
         assert stored.value in (first, None)
@@ -78,9 +86,13 @@ def assert_right(kafka: Kafka, seed: int, last: SimWorker, line: Timeline | None
     events = [event for city in last.city.states[0].cities.values() for event in city.open_events().values()]
     opened = {event.episode_id.encode(): event.body for event in events if not event.shadow}
     assert kafka.compacted(OPEN) == opened
-    assert distinct_density(kafka) == expected_density(seed, line)
+    assert distinct_records(kafka, DENSITY) == expected_density(seed, line)
     shown = {told.key: told.body for city in last.city.states[0].cities.values() for told in city.density.newest()}
     assert kafka.compacted(DENSITY) == shown
+    days = expected_reports(seed, line)
+    assert distinct_records(kafka, REPORT) == days
+    assert kafka.compacted(REPORT) == {key: body for key, _, body in days}
+    assert len({key for key, _, _ in days}) < len(days), "no day is told again"
 
 
 async def test_a_run_without_trouble_is_the_backtest() -> None:

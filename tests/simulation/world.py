@@ -31,7 +31,7 @@ from streams.readback import LogRecord, Place
 from streams.settings import ControlSettings
 
 FACTS, ALERTS, OPEN, PROGRESS, QUARANTINE = "city.facts", "alerts", "alerts.open", "city.progress", "quarantine"
-SHADOW, DENSITY = "alerts.shadow", "cell.density"
+SHADOW, DENSITY, REPORT = "alerts.shadow", "cell.density", "operator.report"
 
 
 class Killed(BaseException):
@@ -200,7 +200,7 @@ class SimWorker:
         self.city = CityStage(
             timeline=timeline, sources=sources, feeds=len(sources) - len(controls),
             topics=AlertTopics(ALERTS, OPEN, SHADOW, lambda operator: f"alerts.{operator}"),
-            density_topic=DENSITY, progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
+            density_topic=DENSITY, report_topic=REPORT, progress_topic=PROGRESS, sink=self.sink, metrics=metrics, clock="replay", reader=kafka,
         )  # fmt: skip
         self.stages[FACTS] = self.city
         self.keeper = Keeper(

@@ -304,6 +304,7 @@ clear_ratio = 0.5
         ('["cobalt", "amber"]', '["cobalt", "open"]', 'has the topic name of alerts.open, got "alerts.open"'),
         ('["cobalt", "amber"]', '["cobalt", "cobalt"]', "must not name one twice"),
         ('topic = "pings.a"', 'topic = "cell.density"', 'has the topic name of cell.density, got "cell.density"'),
+        ('topic = "pings.a"', 'topic = "operator.report"', 'has the topic name of operator.report, got "operator.report"'),
         (
             'name = "rivertown"',
             'name = "rivertown"\ndensity_interval = "4s"',

@@ -61,6 +61,7 @@ def test_every_topic_of_the_design_is_wanted_with_its_partitions() -> None:
         "t.alerts.open": 2,
         "t.alerts.shadow": 2,
         "t.cell.density": 2,
+        "t.operator.report": 2,
         "t.quarantine": 1,
     }
 
@@ -79,7 +80,7 @@ def test_control_topics_are_kept_for_ever_under_either_clock() -> None:
         assert config["message.timestamp.type"] == stamp
 
 
-@pytest.mark.parametrize("name", ["t.urban-brain-t.pings-changelog", "t.alerts.open", "t.cell.density"])
+@pytest.mark.parametrize("name", ["t.urban-brain-t.pings-changelog", "t.alerts.open", "t.cell.density", "t.operator.report"])
 def test_what_is_kept_by_key_is_compacted_soon(name: str) -> None:
     config = by_name(configured())[name].config
     assert config["cleanup.policy"] == "compact"

@@ -10,7 +10,9 @@ import orjson
 
 from streams.feeds.records import FeedRecord
 
-START_MS = 1_700_000_000_000
+START_MS = 1_700_005_800_000
+"""Ten minutes before a day ends (UTC)."""
+
 SPOTS = [(39.9000, 116.4000), (39.9300, 116.4200), (39.9600, 116.3800)]
 SHARED = 6
 """So many ids are exactly the same for every operator: whose bike it is, only the operator tells."""

@@ -96,7 +96,7 @@ def test_a_ping_becomes_an_alert_and_no_password_is_told(system: System) -> None
         assert told == own
     everything = succeed(system, "alerts", "--json", "--from-beginning", user="city-desk").splitlines()
     assert sorted(everything) == sorted(event.body.decode() for event in backtest)
-    assert "All 20 topics" in succeed(system, "topics", "check", user="city-worker")
+    assert "All 21 topics" in succeed(system, "topics", "check", user="city-worker")
     assert "brokers: 127.0.0.1" in succeed(system, "doctor", user="city-worker")
     one, other = system.workers
     assert one.running and other.running
@@ -172,7 +172,8 @@ def test_an_operator_can_neither_read_what_is_not_its_own_nor_write_it(system: S
     for group in ("blue.dispatch", "urban-brain", "amber"):
         assert read(system, "amber", own, group) == no_group
     outputs = [names.facts, names.progress, names.alerts, names.alerts_open, names.alerts_shadow, names.quarantine]
-    outputs += [names.changelog("pings.amber"), names.changelog(names.facts), names.policies, names.responses("blue")]
+    outputs += [names.density, names.report, names.changelog("pings.amber"), names.changelog(names.facts)]
+    outputs += [names.policies, names.responses("blue")]
     with ThreadPoolExecutor(8) as at_once:
         assert {*at_once.map(lambda topic: read(system, "amber", topic), [rivals, "pings.amber", "pings.blue", *outputs])} == {
             no_topic
@@ -185,6 +186,7 @@ def test_an_operator_can_neither_read_what_is_not_its_own_nor_write_it(system: S
             )
         } == {no_topic}
     assert read(system, "city-desk", rivals) is None
+    assert read(system, "city-desk", names.report, "city-desk.rates") is None
 
 
 # --- who is refused is told, and is not kept waiting --------------------------------------------------------------------
