@@ -26,7 +26,7 @@ NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
 
 RAISED, UPDATED, ESCALATED, CLEARED = STATES = ("raised", "updated", "escalated", "cleared")
 OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
-POLICY_REFUSED = "policy_refused"
+POLICY_REFUSED, FEED_DEGRADED = "policy_refused", "feed_degraded"
 MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
 
 BY_POLICY = "policy"  # cleared, because what was in force is not any more
@@ -35,6 +35,9 @@ RESTOCKED = "restocked"  # cleared, because enough bikes came
 BUILT_IN = "built-in"
 WHOLE_CITY = "city"
 POLICY_REFUSED_RULE = (BUILT_IN, POLICY_REFUSED)
+
+LOST_PERCENT = 50
+"""A feed is degraded if more than so much of a fleet is lost within one tick."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # The only key that operators must not see. No JSON string can hold an unescaped quote, so only a key matches.
@@ -245,49 +248,36 @@ def encode(body: dict[str, Any]) -> bytes:
 
 def feed_silent_body(heading: Heading, threshold_ms: int, cleared_by: str | None) -> bytes:
     """An operator's feed, or every feed of the city, is silent."""
-    policy_id, rule_id = heading.rule
-    area = dict.fromkeys(("h3", "resolution", "centroid", "boundary", "area_ha", "hot_spot"))
-    body = heading.fields() | {
-        "severity": MAJOR,
-        "rule": {
-            "policy_id": policy_id,
-            "rule_id": rule_id,
-            "name": "Feed silent",
-            "threshold": threshold_ms // 1000,
-            "unit": "s",
-            "per_hectare": None,
-            "window": None,
-        },
-        "area": area | {"type": WHOLE_CITY, "name": heading.city},
-        "bikes": [],
-        "cleared_by": cleared_by,
-        **dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links", "count_all_operators")),
-    }
-    return encode(body)
+    rule = {"name": "Feed silent", "threshold": threshold_ms // 1000, "unit": "s"}
+    return encode(_of_no_place(heading, rule, cleared_by))
+
+
+def feed_degraded_body(heading: Heading, lost: tuple[int, int], cleared_by: str | None) -> bytes:
+    """An operator's feed took most of its fleet away at once. lost: bikes that stood before, and would stand after."""
+    before, after = lost
+    rule = {"name": "Feed degraded", "threshold": LOST_PERCENT, "unit": "%"}
+    return encode(_of_no_place(heading, rule, cleared_by) | {"lost": {"before": before, "after": after}})
 
 
 def policy_refused_body(heading: Heading, problems: Sequence[str], cleared_by: str | None) -> bytes:
     """A policy of the topic of policies that the city could not take: its id is the area of the heading."""
+    rule = {"name": "Policy refused", "threshold": 0, "unit": "problems"}
+    refused = {"policy_id": heading.area, "problems": list(problems)}
+    return encode(_of_no_place(heading, rule, cleared_by) | {"refused": refused})
+
+
+def _of_no_place(heading: Heading, rule: dict[str, object], cleared_by: str | None) -> dict[str, Any]:
+    """The body of what is about no bikes and no place in the city. rule: its name, threshold and unit."""
     policy_id, rule_id = heading.rule
     area = dict.fromkeys(("h3", "resolution", "centroid", "boundary", "area_ha", "hot_spot"))
-    body = heading.fields() | {
+    return heading.fields() | {
         "severity": MAJOR,
-        "rule": {
-            "policy_id": policy_id,
-            "rule_id": rule_id,
-            "name": "Policy refused",
-            "threshold": 0,
-            "unit": "problems",
-            "per_hectare": None,
-            "window": None,
-        },
+        "rule": rule | {"policy_id": policy_id, "rule_id": rule_id, "per_hectare": None, "window": None},
         "area": area | {"type": WHOLE_CITY, "name": heading.city},
-        "refused": {"policy_id": heading.area, "problems": list(problems)},
         "bikes": [],
         "cleared_by": cleared_by,
         **dict.fromkeys(("count", "excess", "respond_by", "resolve_by", "links", "count_all_operators")),
     }
-    return encode(body)
 
 
 def _rule(rule: Rule, limit: int, time_zone: str) -> dict[str, object]:

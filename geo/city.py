@@ -15,7 +15,8 @@ from geo import city_pack
 from geo.alert import Event, end_of
 from geo.cells import ALERT_RESOLUTION
 from geo.decrees import Decrees, Read, Reading
-from geo.density import Density
+from geo.degraded import Degraded
+from geo.density import Density, Doubts
 from geo.desk import Desk
 from geo.episodes import NEVER
 from geo.frame import Document
@@ -54,6 +55,7 @@ class CityState:
         self.ground = Ground(operators)
         self.rulebook = Rulebook(timeline, self.ground)
         self.outages = Outages()
+        self.degraded = Degraded(timeline.tick_ms)
         self.read = read
         self.decrees = Decrees(name, timeline.tick_ms)
         self.ruled: City | None = None  # the city of this epoch with all policies that are in force, or will be
@@ -88,7 +90,7 @@ class CityState:
 
     def open_events(self) -> dict[str, Event]:
         """By episode id, the newest event of every episode that is open."""
-        newest = [*self._desk.newest(self.outages, self.watches), *self.decrees.open_events()]
+        newest = [*self._desk.newest(self.outages, self.degraded, self.watches), *self.decrees.open_events()]
         return {event.episode_id: event for event in newest}
 
     def roster_count(self, operator: str | None = None) -> int:
@@ -130,14 +132,18 @@ class CityState:
         turned = self._turn(tick)
         released = self._watch_operators(tick) if turned else []
         fell, returned = self.silence.advance(tick, self._heard(sections))
-        self.ground.apply(self._aged(told_by(sections)), moves)
+        terms = (self.city, self.allowed)
+        said = self.ground.weigh(self._aged(told_by(sections)))
+        self.ground.apply(self.degraded.sift(tick, said, self.ground, terms), moves)
         self.ground.expire(self.silence, self.epoch.bike.ttl_ms, moves)
+        lapses = self.degraded.end(tick, self.ground, terms, moves)
         ruled = turned or tick >= self.rulebook.edge
         gone = self._enforce(turned, moves)
         if turned or returned:
             self.ground.look_at_all(None if turned else returned, moves)
         self.rebalancing.act(self.planning, self.watches, moves)
         events = self._desk.outages(self.outages.judge(Turn(fell, returned, released), self.silence))
+        events += self._desk.lapses(lapses)
         judged = [(watch, watch.judge(moves, self.ground, self.silence, self.allowed)) for watch in self.watches]
         for watch, verdicts in gone:
             events += self._desk.told(watch, verdicts, self.ground.roster, before)
@@ -145,11 +151,12 @@ class CityState:
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
             self.reports.note(watch, verdicts, self.city.offsets if self.city else ())
-        happened = moves.touched or gone or ruled or fell or returned or any(verdicts for _, verdicts in judged)
+        happened = moves.touched or gone or ruled or fell or returned or lapses or any(verdicts for _, verdicts in judged)
         self.rebalancing.note(bool(happened))
         self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()
-        self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], self.silence)
+        doubts = Doubts(self.silence, self.degraded.flags(self.ground))
+        self.density.look(tick, self.city, self.ground.tables[ALERT_RESOLUTION], doubts)
         self.reports.look(tick, self.epoch.operators if self.city else (), self.watches)
         return events
 
@@ -211,6 +218,7 @@ class CityState:
         ticks = [self.silence.deadline(), self.ground.expiry.deadline(self.silence, self.epoch.bike.ttl_ms)]
         ticks += [watch.deadline() for watch in self.watches]
         ticks.append(self.rulebook.edge)
+        ticks.append(self.degraded.deadline(self.city))
         ticks.append(self.density.deadline(self.silence.now, self.city))
         ticks.append(self.reports.deadline(self.silence.now))
         ticks.append(self.rebalancing.deadline(self.silence.now, self.planning, self.watches))

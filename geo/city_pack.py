@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from geo.alert import Haul
 from geo.counts import NOWHERE, Counts
 from geo.decrees import Decree, Decrees, Refusal, decree_of
+from geo.degraded import Lapse
 from geo.episodes import Episode, Phase
 from geo.handling import NEVER, STATUSES, Handling, Response
+from geo.held import Held
 from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
 from geo.rebalancing import Hauls, Pending
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from geo.city import CityState
 
 _EPISODE = ("phase", "over_since", "below_since", "opened", "until", "due", "sequence", "last_event", "excess", "tells_all")
+_LAPSE = ("operator", "opened", "before", "after", "sequence", "last_event")
 _HANDLING = ("responded", "at", "news")
 _OUTAGE = ("operator", "opened", "threshold_ms", "sequence", "last_event")
 
@@ -44,6 +47,8 @@ def pack(city: CityState) -> Packed:
     _put(packed, "decrees", _pack_decrees(city.decrees))
     _put(packed, "refusals", _pack_refusals(list(city.decrees.refusals.values())))
     held = city.ground.roster.rows["held"].copy()
+    _put(packed, "held", city.ground.held.pack(held))
+    _put(packed, "lapses", _pack_lapses(list(city.degraded.open.values())))
     for key, counts in city.ground.tables.items():
         watches = [watch for watch in city.watches if watch.key == key]
         keep = np.logical_or.reduce([counts.count[: counts.size] > 0, *(watch.tracked() for watch in watches)])
@@ -106,6 +111,10 @@ def restore(city: CityState, packed: Packed) -> None:
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
         city.outages.open[outage.operator] = outage
+    city.ground.held = Held.restore(_part(packed, "held"), index, len(city.timeline.operators))
+    for lapse in _unpack_lapses(_part(packed, "lapses")):
+        lapse.operator = int(index[lapse.operator])
+        city.degraded.open[lapse.operator] = lapse
 
 
 def _refuse_a_stranger(city: CityState, head: dict[str, Any]) -> None:
@@ -238,6 +247,17 @@ def _unpack_outages(packed: Packed) -> list[Outage]:
     rows = _array(packed, "numbers").tolist()
     columns = [dict(zip(_OUTAGE, row, strict=True)) for row in rows]
     return [Outage(**numbers, body=body) for numbers, body in zip(columns, _split(packed), strict=True)]
+
+
+def _pack_lapses(lapses: list[Lapse]) -> Packed:
+    rows = [[getattr(lapse, name) for name in _LAPSE] for lapse in lapses]
+    return {"numbers": np.array(rows, np.int64)} | _join([lapse.body for lapse in lapses])
+
+
+def _unpack_lapses(packed: Packed) -> list[Lapse]:
+    rows = _array(packed, "numbers").tolist()
+    columns = [dict(zip(_LAPSE, row, strict=True)) for row in rows]
+    return [Lapse(**numbers, body=body) for numbers, body in zip(columns, _split(packed), strict=True)]
 
 
 def _pack_decrees(decrees: Decrees) -> Packed:

@@ -1,6 +1,6 @@
 """How many bikes of each operator stand in each cell, told at intervals of stream time. docs/semantics.md, section 9.
 
-A cell is told when its counts, or who of its operators is silent, are not what was told of it last. A cell without a record
+A cell is told when its counts, or who of its operators is silent or degraded, are not what was told of it last. A cell without a record
 is empty for every operator that speaks; which ones do not, the city's own record (its *coverage*) says.
 
 Nothing is noted while ticks are worked: at the end of an interval the table of counts is compared with what was told last,
@@ -38,6 +38,7 @@ ROW = np.dtype(
         ("count", np.int32),
         ("operator", np.int16),
         ("silent", np.bool_),
+        ("degraded", np.bool_),
     ]
 )
 
@@ -53,6 +54,13 @@ class Telling(NamedTuple):
     @property
     def key(self) -> bytes:
         return key(self.city, self.cell)
+
+
+class Doubts(NamedTuple):
+    """Of which operators it is not known how many bikes stand where. degraded: bool (operators,)."""
+
+    silence: Silence
+    degraded: NDArray[np.bool_]
 
 
 def key(city: str, cell: str) -> bytes:
@@ -97,7 +105,7 @@ class Density:
         end_ms = (end_of(now, self._tick_ms) // interval_ms + 1) * interval_ms
         return -(-end_ms // self._tick_ms) - 1
 
-    def look(self, tick: int, city: City | None, counts: Counts, silence: Silence) -> None:
+    def look(self, tick: int, city: City | None, counts: Counts, doubts: Doubts) -> None:
         """A tick was worked: tell what changed, if an interval ends in it. Without an interval nothing is told any more."""
         interval_ms = city.density_interval_ms if city else 0
         if city is None or not interval_ms:
@@ -107,7 +115,7 @@ class Density:
             return
         self.pending = end_of(tick, self._tick_ms) // interval_ms == end_of(tick - 1, self._tick_ms) // interval_ms
         if not self.pending:
-            self._tell(tick, self._coverage(tick, city, silence), _rows_of(counts, silence, tick))
+            self._tell(tick, self._coverage(tick, city, doubts), _rows_of(counts, doubts, tick))
 
     # -- what changed -----------------------------------------------------------------------------------------------------
 
@@ -123,32 +131,32 @@ class Density:
             self._waiting.append(_Told(tick, coverage if news else None, cells, now[changed]))
         self.rows, self.coverage = now, coverage
 
-    def _coverage(self, tick: int, city: City, silence: Silence) -> bytes:
+    def _coverage(self, tick: int, city: City, doubts: Doubts) -> bytes:
         """The coverage as it is now: with the time at which it was told, if it says the same."""
-        if self.coverage and self._coverage_body(self._coverage_at, city, silence) == self.coverage:
+        if self.coverage and self._coverage_body(self._coverage_at, city, doubts) == self.coverage:
             return self.coverage
         self._coverage_at = tick
-        return self._coverage_body(tick, city, silence)
+        return self._coverage_body(tick, city, doubts)
 
-    def _coverage_body(self, tick: int, city: City, silence: Silence) -> bytes:
+    def _coverage_body(self, tick: int, city: City, doubts: Doubts) -> bytes:
+        silence, degraded = doubts.silence, self._names(doubts.degraded)
         heard = {int(i): rfc3339(end_of(int(silence.last[i]), self._tick_ms)) for i in np.flatnonzero(silence.was_heard)}
         silent = [
             {"operator": self._operators[operator], "last_heard": heard.get(operator)}
             for operator in np.flatnonzero(silence.silent).tolist()
         ]
         unheard = silence.watched & ~silence.was_heard & ~silence.silent
-        return encode(
-            {
-                "schema": COVERAGE_SCHEMA,
-                "city": self._city,
-                "interval_ms": city.density_interval_ms,
-                "observed_at": rfc3339(end_of(tick, self._tick_ms)),
-                "resolution": ALERT_RESOLUTION,
-                "silent": silent,
-                "unheard": self._names(unheard),
-                "watched": self._names(silence.watched),
-            }
-        )
+        body = {
+            "schema": COVERAGE_SCHEMA,
+            "city": self._city,
+            "interval_ms": city.density_interval_ms,
+            "observed_at": rfc3339(end_of(tick, self._tick_ms)),
+            "resolution": ALERT_RESOLUTION,
+            "silent": silent,
+            "unheard": self._names(unheard),
+            "watched": self._names(silence.watched),
+        }
+        return encode(body | {"degraded": degraded} if degraded else body)
 
     def _names(self, which: NDArray[np.bool_]) -> list[str]:
         return [self._operators[operator] for operator in np.flatnonzero(which).tolist()]
@@ -185,15 +193,19 @@ class Density:
         names = [orjson.dumps(name).decode() for name in self._operators]
         city, schema = orjson.dumps(self._city).decode(), orjson.dumps(SCHEMA).decode()
         times = {tick: rfc3339(end_of(tick, self._tick_ms)) for tick in np.unique(rows["at"]).tolist()}
-        cells, at, operators, silent = (rows[name].tolist() for name in ("cell", "at", "operator", "silent"))
+        cells, at, operators, silent, degraded = (
+            rows[name].tolist() for name in ("cell", "at", "operator", "silent", "degraded")
+        )
         counts = [f"{names[operator]}:{count}" for operator, count in zip(operators, rows["count"].tolist(), strict=True)]
         starts = np.flatnonzero(np.diff(rows["cell"], prepend=-1)).tolist()
         bodies = {}
         for start, end in pairwise([*starts, len(rows)]):
             cell = cells[start]
             quiet = [names[operators[i]] for i in range(start, end) if silent[i]]
+            lost = ",".join(names[operators[i]] for i in range(start, end) if degraded[i])
+            more = f'"degraded":[{lost}],' if lost else ""
             text = (
-                f'{{"city":{city},"counts":{{{",".join(counts[start:end])}}},"h3":"{name_of(cell)}",'
+                f'{{"city":{city},"counts":{{{",".join(counts[start:end])}}},{more}"h3":"{name_of(cell)}",'
                 f'"observed_at":"{times[at[start]]}","resolution":{ALERT_RESOLUTION},"schema":{schema},"silent":[{",".join(quiet)}]}}'
             )
             bodies[cell] = text.encode()
@@ -221,7 +233,7 @@ class Density:
         self.coverage = coverage
 
 
-def _rows_of(counts: Counts, silence: Silence, tick: int) -> Rows:
+def _rows_of(counts: Counts, doubts: Doubts, tick: int) -> Rows:
     """What stands now, as if all of it were told at a tick."""
     occupied = np.flatnonzero(counts.count[: counts.size])
     order = np.argsort(key_of(counts.codes[occupied], counts.operators[occupied]))
@@ -229,18 +241,19 @@ def _rows_of(counts: Counts, silence: Silence, tick: int) -> Rows:
     rows = np.zeros(len(occupied), ROW)
     rows["cell"], rows["operator"] = counts.codes[occupied], counts.operators[occupied]
     rows["count"], rows["at"] = counts.count[occupied], tick
-    rows["silent"] = silence.silent[rows["operator"]]
+    rows["silent"] = doubts.silence.silent[rows["operator"]]
+    rows["degraded"] = doubts.degraded[rows["operator"]]
     return rows
 
 
 def _same(rows: Rows, others: Rows) -> NDArray[np.int64]:
-    """Where in `others` each row stands with the same count and silence: int64 (n,), -1: nowhere. Both ascend."""
+    """Where in `others` each row stands with the same count and doubts: int64 (n,), -1: nowhere. Both ascend."""
     keys, known = _keys(rows), _keys(others)
     place = np.searchsorted(known, keys)
     found = np.flatnonzero(place < len(known))
     at = place[found]
     same = known[at] == keys[found]
-    for name in ("count", "silent"):
+    for name in ("count", "silent", "degraded"):
         same &= others[name][at] == rows[name][found]
     place[found[~same]] = -1
     place[place == len(known)] = -1

@@ -10,6 +10,7 @@ from geo.alert import (
     BUILT_IN,
     CLEARED,
     DEFICIT,
+    FEED_DEGRADED,
     FEED_SILENT,
     RAISED,
     WHOLE_CITY,
@@ -19,10 +20,12 @@ from geo.alert import (
     Heading,
     count_body,
     end_of,
+    feed_degraded_body,
     feed_silent_body,
     map_links,
 )
 from geo.cells import Area, cell_area
+from geo.degraded import Degraded, Lapse, LapseVerdict
 from geo.episodes import Episode
 from geo.layers import Layer
 from geo.outages import ALL_OPERATORS, Outage, Outages, OutageVerdict
@@ -56,6 +59,15 @@ class Desk:
             outage, heading = verdict.outage, self._of_outage(verdict.outage, verdict.state)
             outage.body = feed_silent_body(heading, outage.threshold_ms, verdict.cleared_by)
             events.append(heading.event(outage.body))
+        return events
+
+    def lapses(self, verdicts: Sequence[LapseVerdict]) -> list[Event]:
+        """Events on degraded feeds, in the order of the verdicts."""
+        events = []
+        for verdict in verdicts:
+            lapse, heading = verdict.lapse, self._of_lapse(verdict.lapse, verdict.state)
+            lapse.body = feed_degraded_body(heading, (lapse.before, lapse.after), verdict.cleared_by)
+            events.append(heading.event(lapse.body))
         return events
 
     def told(self, watch: Watch, verdicts: Sequence[Verdict], roster: Roster, city: City | None) -> list[Event]:
@@ -100,10 +112,12 @@ class Desk:
         wanted = {pair: cap for pair, cap in caps if cap > 0}
         return roster.listing(watch.key, wanted) if wanted else {}
 
-    def newest(self, outages: Outages, watches: Sequence[Watch]) -> Iterator[Event]:
+    def newest(self, outages: Outages, degraded: Degraded, watches: Sequence[Watch]) -> Iterator[Event]:
         """The newest event of each open episode."""
         for outage in outages.open.values():
             yield self._of_outage(outage, RAISED).event(outage.body)
+        for lapse in degraded.open.values():
+            yield self._of_lapse(lapse, RAISED).event(lapse.body)
         for watch in watches:
             for pair in watch.open_pairs():
                 episode = watch.episodes[pair]
@@ -134,6 +148,20 @@ class Desk:
             tick=outage.last_event,
             tick_ms=self._tick_ms,
             sequence=outage.sequence,
+        )
+
+    def _of_lapse(self, lapse: Lapse, state: str) -> Heading:
+        return Heading(
+            city=self._city,
+            operator=self._operators[lapse.operator],
+            kind=FEED_DEGRADED,
+            state=state,
+            area=WHOLE_CITY,
+            rule=(BUILT_IN, FEED_DEGRADED),
+            opened=lapse.opened,
+            tick=lapse.last_event,
+            tick_ms=self._tick_ms,
+            sequence=lapse.sequence,
         )
 
     def _of_episode(self, watch: Watch, pair: int, episode: Episode, state: str) -> Heading:

@@ -17,6 +17,7 @@ from geo.counts import NOWHERE, Counts
 from geo.counts import Slots as Pairs
 from geo.expiry import Expiry
 from geo.geodesy import distance2_mm2
+from geo.held import Held
 from geo.layers import Cells, Layer
 from geo.roster import Change, Key, Roster, Rows, Slots, Told
 from geo.silence import Silence
@@ -59,7 +60,8 @@ class Moves:
 class Ground:
     """Roster, counts by layer, and when bikes expire: always in agreement with each other.
 
-    fleets: int64 (operators,), bikes of each operator that are not removed, missing or elsewhere.
+    fleets    int64 (operators,)  bikes of each operator that are not removed, missing or elsewhere
+    standing  int64 (operators,)  bikes of each operator that stand
     """
 
     def __init__(self, operators: int) -> None:
@@ -67,13 +69,20 @@ class Ground:
         self.expiry = Expiry(operators)
         self.layers: dict[Key, Layer] = {}
         self.tables: dict[Key, Counts] = {}
+        self.held = Held(operators)
         self.fleets = np.zeros(operators, np.int64)
+        self.standing = np.zeros(operators, np.int64)
 
-    def apply(self, told: Told, moves: Moves) -> None:
-        """Facts, which carry their own h, into the roster, and bikes from pair to pair."""
-        if not len(told):
+    def weigh(self, told: Told) -> Change:
+        """What facts, which carry their own h, would change."""
+        return self.held.newer(self.roster.weigh(told))
+
+    def apply(self, change: Change, moves: Moves) -> None:
+        """Facts into the roster, and bikes from pair to pair."""
+        if not len(change.slots):
             return
-        change = self.roster.apply(told)
+        self.roster.put(change)
+        self.held.drop(change.slots)
         new = ~change.before["held"]
         self.expiry.file(change.operator[new], change.slots[new], change.after["spoken"][new])
         self._count_fleets(change.operator, change.after, 1)
@@ -85,6 +94,19 @@ class Ground:
             pairs = np.where(stands, self.roster.pairs[key][change.slots], np.int32(NOWHERE))
             pairs[new] = self._pairs_of(key, change.after[new], change.operator[new])
             self._move(key, change.slots, pairs, causes, moves)
+
+    def hold(self, change: Change) -> None:
+        """Facts of bikes that the roster holds do not act: no more is known of these bikes than that they were heard."""
+        if len(change.slots):
+            self.roster.hear(change.slots, change.after["spoken"])
+            self.held.put(change)
+
+    def release(self, operators: NDArray[np.bool_], moves: Moves) -> None:
+        """What is held of operators, bool (operators,), acts."""
+        slots, owners, rode, after = self.held.take(operators)
+        before = self.roster.take(slots)
+        after["spoken"] = before["spoken"]
+        self.apply(Change(slots, owners, rode, before, after), moves)
 
     def expire(self, silence: Silence, ttl_ms: int, moves: Moves) -> None:
         """Bikes that were not heard for so much of their operator's speaking time leave."""
@@ -122,6 +144,7 @@ class Ground:
     def recount_fleets(self) -> None:
         """All of them, from the roster."""
         self.fleets[:] = 0
+        self.standing[:] = 0
         self._count_fleets(self.roster.operators, self.roster.rows, 1)
 
     def look_at_all(self, operators: Sequence[int] | None, moves: Moves) -> None:
@@ -137,6 +160,7 @@ class Ground:
         moved = self.roster.compact()
         if moved is not None:
             self.expiry.renumber(moved)
+            self.held.renumber(moved)
 
     def compact_pairs(self, key: Key, tracked: Iterable[NDArray[np.bool_]]) -> Pairs:
         """Give the places of pairs back that are empty and not tracked, bool (size,); int32, the new slot of each old."""
@@ -151,11 +175,13 @@ class Ground:
         for key in self.tables:
             self._move(key, slots, nowhere, causes, moves)
         self.roster.remove(slots)
+        self.held.drop(slots)
 
     def _count_fleets(self, operators: NDArray[np.int16], rows: Rows, by: int) -> None:
         """Bikes came (by = 1) or went (-1): operators and rows (n,)."""
         there = rows["held"] & (rows["state"] < REMOVED)
         self.fleets += by * np.bincount(operators[there], minlength=len(self.fleets))
+        self.standing += by * np.bincount(operators[rows["stands"]], minlength=len(self.standing))
 
     def _pairs_of(self, key: Key, rows: Rows, operators: NDArray[np.int16]) -> Pairs:
         """The pairs of n standing bikes in a layer; NOWHERE for those that count in no area."""

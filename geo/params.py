@@ -17,6 +17,10 @@ __all__ = ["FOR_EVER", "SEMANTICS", "BikeParams", "City", "Epoch", "Planning", "
 SEMANTICS = 5
 """Version of the meaning of `geo/`: raised whenever the same log would give other alerts. Part of every hash."""
 
+DEGRADED_HOLD_MS, DEGRADED_FEWEST = 1_800_000, 20
+"""Half an hour: longer than a feed takes to be mended by a restart, shorter than an hour, the usual `resolve_within`. And bikes
+enough that chance does not take them at once."""
+
 DENSITY_INTERVAL_MS = 60_000
 """A minute: what a map of a city or a planner can use, and at most one record a minute of each cell that changes."""
 
@@ -48,6 +52,7 @@ class City:
     in force, and `geographies` those that their rules name, by id. `offsets` are local time; empty: UTC.
     `density_interval_ms`: how often the counts of cells are told; 0: never.
     `planning`: None: alerts do not say where to bring bikes.
+    `degraded_hold_ms`, `degraded_fewest`: how long a loss of most of a fleet, at least of so many bikes, is not believed; 0: it is at once.
     """
 
     name: str
@@ -61,6 +66,8 @@ class City:
     offsets: Offsets = ()
     density_interval_ms: int = DENSITY_INTERVAL_MS
     planning: Planning | None = None
+    degraded_hold_ms: int = DEGRADED_HOLD_MS
+    degraded_fewest: int = DEGRADED_FEWEST
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:

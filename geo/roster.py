@@ -43,7 +43,7 @@ ROW = np.dtype(
         ("unused", np.int16),
     ]
 )
-_WORDS = ROW.itemsize // 8
+WORDS = ROW.itemsize // 8
 _SPOKEN = 2  # the word of a row that is `spoken`
 _FEW = 4096  # empty slots are not worth moving the others
 
@@ -66,13 +66,19 @@ class Told:
 
 @dataclass(slots=True)
 class Change:
-    """Rows that were replaced: slots int64, operator int16, rode bool, before and after ROW, all (n,)."""
+    """Rows that are replaced, or would be: slots int64, operator int16, rode bool, before and after ROW, all (n,)."""
 
     slots: Slots
     operator: NDArray[np.int16]
     rode: NDArray[np.bool_]
     before: Rows
     after: Rows
+
+    def take(self, which: NDArray[np.bool_]) -> Change:
+        """Some of them: bool (n,)."""
+        if which.all():
+            return self
+        return Change(self.slots[which], self.operator[which], self.rode[which], self.before[which], self.after[which])
 
     def restated(self) -> NDArray[np.bool_]:
         """Which of them have another state or type than they had: bool (n,)."""
@@ -102,12 +108,22 @@ def told_by(sections: Sequence[tuple[int, Section]]) -> Told:
     )
 
 
+def rows_of(words: NDArray[np.int64]) -> Rows:
+    """Rows as they are kept, int64 (n, WORDS), as ROW (n,). As words they are copied many times faster."""
+    return words.view(ROW)[:, 0]
+
+
+def words_of(rows: Rows) -> NDArray[np.int64]:
+    """The other way."""
+    return rows.view(np.int64).reshape(-1, WORDS)
+
+
 class Roster:
     """Rows by bike. pairs: by layer, int32 (capacity,): the pair in which it counts, or NOWHERE."""
 
     def __init__(self) -> None:
         self._ids = IdTable()
-        self._words = np.zeros((0, _WORDS), np.int64)
+        self._words = np.zeros((0, WORDS), np.int64)
         self._empty = 0  # slots below len(self._ids)
         self.pairs: dict[Key, Pairs] = {}
 
@@ -118,7 +134,7 @@ class Roster:
     @property
     def rows(self) -> Rows:
         """ROW (slots in use,): a view."""
-        return self._words[: len(self._ids)].view(ROW)[:, 0]
+        return rows_of(self._words[: len(self._ids)])
 
     @property
     def operators(self) -> NDArray[np.int16]:
@@ -131,10 +147,13 @@ class Roster:
 
     def take(self, slots: Slots) -> Rows:
         """Copies of rows: ROW (n,)."""
-        return self._words.take(slots, axis=0).view(ROW)[:, 0]
+        return rows_of(self._words.take(slots, axis=0))
 
-    def apply(self, told: Told) -> Change:
-        """Take in what is newer than what is held. The rows told carry their own h; it never falls."""
+    def weigh(self, told: Told) -> Change:
+        """What would change by what is newer than what is held. The rows told carry their own h; it never falls.
+
+        Nothing is written yet: `put` does. What is told of bikes that are not held is to be put, as they have slots now.
+        """
         known = len(self._ids)
         ids = Spans.of([id_.encode() for id_ in told.ids])
         slots = self._ids.slots(hashes_of(told.operator, ids), told.operator, ids)
@@ -150,9 +169,16 @@ class Roster:
         if len(acts) < len(slots):
             told, slots, before, after = told.take(acts), slots[acts], before[acts], after[acts]
         after["spoken"] = np.where(before["held"], np.maximum(before["spoken"], after["spoken"]), after["spoken"])
-        self._words[slots] = after.view(np.int64).reshape(-1, _WORDS)
-        self._empty -= int(np.count_nonzero(~before["held"]))
         return Change(slots, told.operator, told.rode, before, after)
+
+    def put(self, change: Change) -> None:
+        """Write what changes."""
+        self._words[change.slots] = words_of(change.after)
+        self._empty -= int(np.count_nonzero(~change.before["held"]))
+
+    def hear(self, slots: Slots, spoken: NDArray[np.int64]) -> None:
+        """These bikes were heard: h, int64 (n,); it never falls. Nothing else is known of them."""
+        self._words[slots, _SPOKEN] = np.maximum(self._words[slots, _SPOKEN], spoken)
 
     def place(self, key: Key, slots: Slots, pairs: Pairs) -> None:
         """These bikes count in these pairs of a layer, int32 (n,), all others nowhere."""
@@ -223,7 +249,7 @@ class Roster:
         ids, words = packed["ids"], packed["rows"]
         assert isinstance(ids, bytes) and not isinstance(words, bytes)
         roster._ids = IdTable.of(operators, ids)
-        roster._words = words.reshape(-1, _WORDS).astype(np.int64, copy=True)
+        roster._words = words.reshape(-1, WORDS).astype(np.int64, copy=True)
         return roster
 
     def _standing_in(self, key: Key, pairs: Pairs) -> Slots:
@@ -249,7 +275,7 @@ class Roster:
         n = len(self._ids)
         if n > len(self._words):
             more = n + n // 4 + 1024 - len(self._words)
-            self._words = np.concatenate((self._words, np.zeros((more, _WORDS), np.int64)))
+            self._words = np.concatenate((self._words, np.zeros((more, WORDS), np.int64)))
             for key, pairs in self.pairs.items():
                 self.pairs[key] = np.concatenate((pairs, np.full(more, NOWHERE, np.int32)))
 

@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from geo.alert import CLEARED, DEFICIT, FEED_SILENT, OVERCROWDED, POLICY_REFUSED, STATES
+from geo.alert import CLEARED, DEFICIT, FEED_DEGRADED, FEED_SILENT, OVERCROWDED, POLICY_REFUSED, STATES
 from geo.frame import OUTCOMES, QUARANTINED
 from geo.handling import STATUSES
 from geo.params import SEMANTICS, Timeline
@@ -38,7 +38,7 @@ EVERY_OPERATOR: Final = "(all)"
 Step = Literal["decode", "judge", "frames", "merge", "city", "publish", "snapshot_pack", "snapshot_write", "restore"]
 SnapshotKind = Literal["source", "city"]
 
-KINDS: Final = (OVERCROWDED, DEFICIT, FEED_SILENT, POLICY_REFUSED)
+KINDS: Final = (OVERCROWDED, DEFICIT, FEED_SILENT, FEED_DEGRADED, POLICY_REFUSED)
 
 _STEP_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _BATCH_BUCKETS = (1, 5, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000)
@@ -57,6 +57,7 @@ class Metrics:
         self._cities = frozenset(timeline.cities)
         self._rules = frozenset(r.key for e in timeline.epochs for c in e.cities for r in c.all_rules) | {
             ("built-in", "feed_silent"),
+            ("built-in", "feed_degraded"),
             ("built-in", "policy_refused"),
         }
         self._input()
@@ -126,7 +127,9 @@ class Metrics:
             "source_bikes", "Bikes that a source holds in memory, for sizing: docs/operations.md.", "topic partition"
         )
         self.roster_bikes = self._gauge(
-            "roster_bikes", "Bikes that stand in a city; a sudden fall is a broken feed, not a busy day.", "city operator"
+            "roster_bikes",
+            "Bikes that stand in a city, held ones too; a sudden fall is a broken feed, not a busy day.",
+            "city operator",
         )
         self.snapshot_duration = self._histogram(
             "snapshot_duration_seconds",

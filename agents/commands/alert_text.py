@@ -14,9 +14,11 @@ _WIDTHS = (20, 9, 9, 12, 12, 12, 16, 10, 7, 0)
 def cells(body: dict[str, Any]) -> list[Text]:
     """One row of a table."""
     rule, area = _table(body, "rule"), _table(body, "area")
-    count = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}"
+    count, lost = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}", _table(body, "lost")
+    if lost:
+        count = f"{lost.get('after')} of {lost.get('before')}"
     where = area.get("h3") or area.get("name")
-    why = body.get("cleared_by") or _handling(body) or rule.get("name")
+    why = "; ".join(filter(None, (plain(body.get("cleared_by")), _handling(body)))) or rule.get("name")
     state = plain(body.get("state"))
     texts = [
         plain(body.get("observed_at"))[:19].replace("T", " "),

@@ -16,6 +16,7 @@ from geo.alert import (
     CLEARED,
     DEFICIT,
     ESCALATED,
+    FEED_DEGRADED,
     FEED_SILENT,
     OVERCROWDED,
     POLICY_REFUSED,
@@ -27,12 +28,14 @@ from geo.alert import (
     WHOLE_CITY,
 )
 from geo.decrees import REPLACED, WITHDRAWN
+from geo.degraded import ACCEPTED, RECOVERED
 from geo.density import COVERAGE_SCHEMA
 from geo.density import SCHEMA as DENSITY_SCHEMA
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.handling import CAUSES as ESCALATES
 from geo.handling import STATUSES
+from geo.outages import RETURNED
 from geo.report import SCHEMA as REPORT_SCHEMA
 from geo.states import STATES, VEHICLES
 from streams.control import POLICY_SCHEMA
@@ -79,7 +82,7 @@ class Rule(msgspec.Struct):
     rule_id: Annotated[str, _text("Id of the rule in its policy.")]
     name: Annotated[str, _text("What the rule is called, for people.")]
     threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
-    unit: Annotated[str, _word("Of `threshold`: `bikes`, `s` (seconds) or `problems`.", "bikes", "s", "problems")]
+    unit: Annotated[str, _word("Of `threshold`: `bikes`, `s` (seconds), `%` or `problems`.", "bikes", "s", "%", "problems")]
     per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
     window: Annotated[
         dict[str, Any] | None, _text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
@@ -100,7 +103,7 @@ class HotSpot(msgspec.Struct):
 
 
 class Area(msgspec.Struct):
-    """Where. If nothing is counted (`feed_silent`, `policy_refused`), everything but type and name is null."""
+    """Where. If nothing is counted (`feed_silent`, `feed_degraded`, `policy_refused`), everything but type and name is null."""
 
     type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
     h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
@@ -152,6 +155,13 @@ class Refused(msgspec.Struct):
     problems: Annotated[list[str], _text("Each with the rule, what was found, and what to do; none once it is over.")]
 
 
+class Lost(msgspec.Struct):
+    """Most of a fleet, gone within one tick."""
+
+    before: Annotated[_Number, _text("Bikes of the operator that stood in the city.")]
+    after: Annotated[_Number, _text("Bikes that would stand in it by what the feed said then.")]
+
+
 class Response(msgspec.Struct):
     """What the operator does about it, as it said itself."""
 
@@ -192,10 +202,11 @@ class Alert(msgspec.Struct):
         str,
         _word(
             "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too "
-            "long), `policy_refused` (a policy could not be taken; what was in force stays).",
+            "long), `feed_degraded` (a feed took most of its fleet away at once, which is not believed yet), `policy_refused` (a policy could not be taken; what was in force stays).",
             OVERCROWDED,
             DEFICIT,
             FEED_SILENT,
+            FEED_DEGRADED,
             POLICY_REFUSED,
         ),
     ]
@@ -240,11 +251,14 @@ class Alert(msgspec.Struct):
         str | None,
         _word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
-            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `replaced` (a good policy of that id came) or "
-            "`withdrawn` (the policy); null: it has not ended.",
+            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `recovered` (the fleet is there "
+            "again), `accepted` (its loss is believed), `replaced` (a good policy of that id came) or `withdrawn` (the policy); null: it "
+            "has not ended.",
             *CAUSES,
             RESTOCKED,
-            "returned",
+            RETURNED,
+            RECOVERED,
+            ACCEPTED,
             REPLACED,
             WITHDRAWN,
         ),
@@ -256,6 +270,7 @@ class Alert(msgspec.Struct):
     ] = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
     refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
+    lost: Annotated[Lost | UnsetType, _text("Only of `feed_degraded`: what it took away.")] = UNSET
     mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
     response: Annotated[Response | UnsetType, _text("The newest one of the operator; absent: it has not answered.")] = UNSET
     escalations: Annotated[
@@ -346,6 +361,10 @@ class Density(msgspec.Struct):
     observed_at: Annotated[
         str, _time("Since when it is so, as far as it is told; stream time. Of one key the greatest counts.")
     ]
+    degraded: Annotated[
+        list[str] | UnsetType,
+        _text("Operators of `counts` whose feeds are degraded: so many stood there before, nobody knows now; absent: none is."),
+    ] = UNSET
 
 
 class SilentOperator(msgspec.Struct):
@@ -366,6 +385,12 @@ class Coverage(msgspec.Struct):
     silent: Annotated[list[SilentOperator], _text("Those of them that are silent.")]
     unheard: Annotated[list[str], _text("Those of them that are not silent yet, but were never heard since they are watched.")]
     observed_at: Annotated[str, _time("Since when it is so; stream time. Of one key the greatest counts.")]
+    degraded: Annotated[
+        list[str] | UnsetType,
+        _text(
+            "Operators whose feeds are degraded: they took most of a fleet away at once, which is not believed yet; absent: none."
+        ),
+    ] = UNSET
 
 
 class DensityHeaders(msgspec.Struct):

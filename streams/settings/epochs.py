@@ -95,6 +95,8 @@ def _city(city: CityTable, now: dict[str, Any], allowed: tuple[str, ...], librar
         offsets=offsets_of(now["time_zone"]),
         density_interval_ms=now["density_interval"],
         planning=now["planning"].value(),
+        degraded_hold_ms=now["degraded_hold"],
+        degraded_fewest=now["degraded_fewest"],
     )
 
 

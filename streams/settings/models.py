@@ -192,6 +192,8 @@ class CityVersion(Table):
     policies: Paths | None = Field(None, description="JSON files of MDS policies, all of them.")
     geographies: Paths | None = Field(None, description="JSON files of MDS geographies, all of them.")
     density_interval: DurationMs | None = Field(None, description="See [city].")
+    degraded_hold: DurationMs | None = Field(None, description="See [city].")
+    degraded_fewest: int | None = Field(None, ge=1, le=1_000_000, description="See [city].")
 
 
 class CityTable(Table):
@@ -209,6 +211,13 @@ class CityTable(Table):
     geographies: Paths = Field((), description='JSON files of MDS geographies, like ["geographies.json"].')
     density_interval: DurationMs = Field(
         params.DENSITY_INTERVAL_MS, description='How often the counts of cells are told, like "60s"; "0s": never.'
+    )
+    degraded_hold: DurationMs = Field(
+        params.DEGRADED_HOLD_MS,
+        description='For how long a feed is not believed that loses most of a fleet within a tick, like "30m"; "0s": it always is.',
+    )
+    degraded_fewest: int = Field(
+        params.DEGRADED_FEWEST, ge=1, le=1_000_000, description="Such a loss is one of at least so many bikes of an operator."
     )
     versions: Annotated[tuple[CityVersion, ...], BeforeValidator(_tuple)] = Field(
         (), description="[[city.versions]] in order of time."

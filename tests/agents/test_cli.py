@@ -474,6 +474,29 @@ def test_names_in_messages_are_never_markup_nor_control_codes(run: Run, config: 
     assert "[red]x[/red]�[2J" in out
 
 
+def test_what_was_answered_and_why_it_escalated_stands_in_the_last_column(
+    run: Run, config: Path, log: Callable[..., None]
+) -> None:
+    response = {"status": "rejected", "at": "2026-01-01T00:00:00.000Z", "eta": None, "reason": "[b]no[/b]\x1b truck"}
+    late = {"cause": "respond_by", "at": "2026-01-01T00:00:00.000Z"}
+    on_the_way = response | {"status": "dispatched", "eta": "2026-01-01T08:40:00.000Z", "reason": None}
+    bodies = [
+        orjson.loads(alert(1, state="escalated")) | {"response": response, "escalations": [late, late | {"cause": "rejected"}]},
+        orjson.loads(alert(2)) | {"response": on_the_way},
+        orjson.loads(alert(3, state="cleared")) | {"response": on_the_way | {"eta": None}, "cleared_by": "status_only"},
+        orjson.loads(alert(4)) | {"response": "odd", "escalations": 7},
+    ]
+    log("alerts", *map(orjson.dumps, bodies))
+    lines = run("alerts", "--config", config)[1].splitlines()[1:]
+    ends = [
+        "missed respond_by; rejected [b]no[/b]� truck",
+        "dispatched until 2026-01-01T08:40:00Z",
+        "status_only; dispatched",
+        "Too many",
+    ]
+    assert [line.rstrip().endswith(end) for line, end in zip(lines, ends, strict=True)] == [True] * 4, lines
+
+
 def test_a_reader_of_our_output_that_goes_away_is_no_traceback(config: Path, pings: Path) -> None:
     command = [sys.executable, "-m", "agents", "backtest", str(pings), "--out", "-", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ) as process:

@@ -65,15 +65,21 @@ def short(length: timedelta) -> str:
 
 def test_every_topic_is_explained() -> None:
     section = (ROOT / "docs" / "operations.md").read_text().split("\n## Topics\n")[1].split("\n## ")[0]
-    told = set(re.findall(r"^\| `([\w.]+)`", section, re.M)) | {"alerts.<operator>", "<app_id>-<topic>-changelog", "feeds"}
+    told = set(re.findall(r"^\| `([\w.]+)`", section, re.M)) | {
+        "alerts.<operator>",
+        "alert.responses.<operator>",
+        "<app_id>-<topic>-changelog",
+        "feeds",
+    }
     settings = load(ROOT / "examples" / "city.toml")
     special = {"input": "feeds", "changelog": "<app_id>-<topic>-changelog"}
     own = {settings.topics.operator_topic(name): "alerts.<operator>" for name in settings.timeline.operators}
     own[settings.topics.policies] = "policies"
+    own |= {settings.topics.responses(name): "alert.responses.<operator>" for name in settings.timeline.operators}
     assert told == {own.get(topic.name) or special.get(topic.purpose, topic.name) for topic in wanted(settings)}
 
 
-@pytest.mark.parametrize("part", ["Alert", "Rule", "Area", "Bike", "Move"])
+@pytest.mark.parametrize("part", ["Alert", "Rule", "Area", "Bike", "Move", "Response", "Escalation"])
 def test_every_field_of_an_alert_is_explained(part: str) -> None:
     section = (ROOT / "docs" / "operators.md").read_text().split("\n## What is in an alert\n")[1].split("\n## ")[0]
     begins = {
@@ -82,6 +88,8 @@ def test_every_field_of_an_alert_is_explained(part: str) -> None:
         "Area": "Of `area`:",
         "Bike": "Of each of `bikes`",
         "Move": "Of each of `moves`",
+        "Response": "Of `response`:",
+        "Escalation": "Of each of `escalations`",
     }
     table = section.partition(begins[part])[2].strip().split("|\n\n")[0] if begins[part] else section.split("\nOf ")[0]
     told = [name for cell in re.findall(r"^\| (`.*?) \|", table, re.M) for name in re.findall(r"`(\w+)`", cell)]

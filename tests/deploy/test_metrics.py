@@ -10,7 +10,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from geo.frame import OUTCOMES
+from geo.handling import STATUSES
 from geo.report import Tally
+from geo.responses import REFUSALS
 from streams.metrics import EVERY_OPERATOR, Metrics
 from streams.settings import loads
 
@@ -66,6 +68,8 @@ def test_counters_that_page_exist_before_they_count(metrics: Metrics) -> None:
     assert series(metrics, "report_records_total") == {("rivertown",): 0}
     assert series(metrics, "alert_events_total")["rivertown", "feed_silent", EVERY_OPERATOR, "raised"] == 0
     assert len(series(metrics, "pings_total")) == 3 * len(OUTCOMES)
+    assert len(series(metrics, "responses_total")) == 2 * len(STATUSES)
+    assert len(series(metrics, "responses_refused_total")) == 2 * len(REFUSALS)
 
 
 def test_no_name_from_outside_of_the_configuration_becomes_a_label(metrics: Metrics) -> None:
@@ -80,6 +84,7 @@ def test_no_name_from_outside_of_the_configuration_becomes_a_label(metrics: Metr
     metrics.reports.told(outside, 1)
     metrics.reports.today(outside, {outside: {(outside, outside): Tally(opened=1, resolved=1, resolutions=[7000])}})
     metrics.heard(outside, np.ones(2, np.int64), 5_000)
+    metrics.answered({(outside, "done"): 1, (outside, "not_yours"): 2})
     assert outside not in metrics.render().decode()
     assert series(metrics, "roster_bikes") == {("unknown", "unknown"): 4}
     assert series(metrics, "report_episodes")["unknown", "unknown", "opened", "unknown", "unknown"] == 1

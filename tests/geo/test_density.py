@@ -11,7 +11,7 @@ import pytest
 from geo.alert import end_of, rfc3339
 from geo.cells import name_of
 from geo.counts import Counts
-from geo.density import Density
+from geo.density import Density, Doubts
 from geo.params import Epoch, Timeline
 from geo.silence import Silence
 from tests.geo.town import CELL, HERE, START, TICK_MS, Town, bikes, epoch, left_town, taken
@@ -207,7 +207,8 @@ def test_what_stands_in_the_topic_is_what_stands_in_the_table_whatever_changes()
         counts = counts_of(r.choice(cells, 120, replace=False), 4, r)
         silence = Silence(4, TICK_MS, tick)
         silence.silent[:] = r.random(4) < 0.3
-        density.look(tick, city, counts, silence)
+        lost = r.random(4) < 0.2
+        density.look(tick, city, counts, Doubts(silence, lost))
         for telling in density.take():
             assert shown.get(telling.cell) != telling.body
             shown[telling.cell] = telling.body or b""
@@ -219,3 +220,5 @@ def test_what_stands_in_the_topic_is_what_stands_in_the_table_whatever_changes()
         assert {cell: body["counts"] for cell, body in found.items()} == want
         quiet = {names[i] for i in np.flatnonzero(silence.silent)}
         assert all(set(body["silent"]) == quiet & body["counts"].keys() for body in found.values())
+        degraded = {names[i] for i in np.flatnonzero(lost)}
+        assert all(set(body.get("degraded", ())) == degraded & body["counts"].keys() for body in found.values())

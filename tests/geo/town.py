@@ -194,9 +194,11 @@ class Town:
 
 def told_as(event: Event) -> str:
     """An event in a few words: "raised ant", "cleared ant moved", "raised ant deficit", "city feed raised",
-    "ant feed cleared returned"."""
+    "ant feed cleared returned", "ant degraded raised"."""
     body = orjson.loads(event.body)
     words = [event.operator or "city", "feed", event.state] if event.kind == "feed_silent" else [event.state, event.operator]
+    if event.kind == "feed_degraded":
+        words = [event.operator, "degraded", event.state]
     if event.kind == "policy_refused":
         words = [event.state, "refusal of", body["refused"]["policy_id"]]
     words += ["deficit"] if event.kind == "deficit" else []

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from geo.params import Timeline
+from tests.laws.blackouts import Blackouts
 from tests.laws.garbage import bytes_of, spoil
 
 PARKED = ("available", "available", "available", "reserved", "non_operational", "non_contactable")
@@ -71,6 +72,7 @@ class Fleet:
         self.tide = "in"
         self.muted: dict[str, int] = {}  # operator -> until
         self.sent: list[Sent] = []
+        self.blackouts: Blackouts | None = None
 
     def run(self, size: int, span_ms: int, *, is_sorted: bool) -> list[Sent]:
         """About `size` records over about `span_ms`."""
@@ -80,6 +82,8 @@ class Fleet:
             self.now += int(r.expovariate(1 / step)) if r.random() < 0.6 else 0
             if r.random() < 0.03:
                 self._turn(span_ms)
+            if self.blackouts is not None:
+                self.blackouts.strike(self)
             thing = r.choice(self.things) if r.random() < 0.8 else self.things[0]
             if self.muted.get(thing.operator, 0) > self.now:
                 continue
@@ -115,6 +119,15 @@ class Fleet:
             self.muted[r.choice(self.things).operator] = self.now + r.randint(1, max(2, span_ms // 4))
         else:
             self.now += r.choice((1, 10)) * self.timeline.tick_ms
+
+    def send(self, thing: Thing, fields: dict[str, Any]) -> None:
+        """It says just this, and where it is."""
+        feed = self._feed(thing)
+        thing.said.append((feed, fields, thing.at))
+        self.sent.append(self._sent(thing, feed, fields, thing.at))
+
+    def moved(self, at: tuple[int, int], metres: int) -> tuple[int, int]:
+        return self._moved(at, metres * METRE)
 
     # --- where ---------------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,10 @@ EVENTS = {
     ("operator silent", "cleared", "policy"): 5,
     ("city silent", "raised", None): 8,
     ("city silent", "cleared", "returned"): 8,
+    ("feed_degraded", "raised", None): 50,
+    ("feed_degraded", "cleared", "recovered"): 25,
+    ("feed_degraded", "cleared", "accepted"): 20,
+    ("feed_degraded", "cleared", "policy"): 1,
     ("policy overcrowded", "raised", None): 150,
     ("policy overcrowded", "updated", None): 200,
     ("policy overcrowded", "cleared", "moved"): 20,
@@ -113,8 +117,9 @@ def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> Non
             for (_, outcome), n in tick.outcomes.items():
                 outcomes[outcome] += n
         for event in (event for told in truth.events.values() for event in told):
-            silent = event.rule[1] == "feed_silent"
-            kind = "overcrowded" if not silent else "operator silent" if event.operator else "city silent"
+            kind = event.kind
+            if kind == "feed_silent":
+                kind = "operator silent" if event.operator else "city silent"
             if event.rule[0].startswith("policy-"):
                 kind = f"policy {event.kind}"
                 events.update((f"policy {word}", state, None) for word, state in traits(event))

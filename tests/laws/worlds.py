@@ -14,6 +14,7 @@ from zlib import crc32
 
 from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeline
 from tests.laws import answers, decrees
+from tests.laws.blackouts import Blackouts, with_holds
 from tests.laws.fleet import Fleet, Sent
 from tests.laws.nights import Night
 from tests.laws.rulers import Ruler
@@ -119,8 +120,14 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
     timeline = answers.with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
+    dark = random.Random(f"blackouts of {seed}")
+    blackouts = None
+    if dark.random() < 0.5:
+        timeline = with_holds(dark, timeline)
+        blackouts = Blackouts(dark, timeline)
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
+    fleet.blackouts = blackouts
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
     clerk = replace(ruler, r=random.Random(f"documents of {seed}"))

@@ -10,8 +10,9 @@ from typing import Any
 from geo.params import City, Epoch, Timeline
 from tests.oracle import bodies, decrees, silence
 from tests.oracle.bike import ELSEWHERE, ON_TRIP, Fact
+from tests.oracle.degraded import DegradedTruth
 from tests.oracle.plane import Point, near
-from tests.oracle.rebalancing import RebalancingTruth, planning_of
+from tests.oracle.rebalancing import planning_of
 from tests.oracle.responses import Answer
 from tests.oracle.rules import KINDS, Bike, Row, Spot, placed
 from tests.oracle.stage import Said
@@ -23,7 +24,7 @@ class FeedEpisode:
     threshold: int
 
 
-class CityTruth(RebalancingTruth):
+class CityTruth(DegradedTruth):
     """`tick` is to be called for every tick from the smallest non-empty one of any source on, without a hole."""
 
     def __init__(self, name: str, timeline: Timeline) -> None:
@@ -46,6 +47,8 @@ class CityTruth(RebalancingTruth):
         self._facts(sections)
         self._expire()
         self._feeds(change)
+        for key, version, fact in self._end_losses(self.city()):
+            self._act(key, version, fact)
         if turned:
             assert before is not None
             self._drop_operators()
@@ -109,9 +112,10 @@ class CityTruth(RebalancingTruth):
                 key, version = (fact.operator, fact.bike), (fact.version, source, self.k)
                 if key not in greatest or version > greatest[key][0]:
                     greatest[key] = (version, fact)
-        for key, (version, fact) in greatest.items():
-            row = self.roster.get(key)
-            if row is None or version > row.version:
+        acting = self._may_act(greatest)
+        self._find_losses(acting, self.city())
+        for key, (version, fact) in acting.items():
+            if not self._is_held(key, version, fact):
                 self._act(key, version, fact)
 
     def _act(self, key: tuple[str, str], version: tuple[int, int, int], fact: Fact) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +63,7 @@ class DensityTruth:
                 "counts": dict(of_cell),
                 "silent": sorted(operator for operator in of_cell if self.city.voices[operator].silent),
             }
+            | _degraded(operator for operator in of_cell if operator in self.city.losses)
             for cell, of_cell in counts.items()
         }
 
@@ -77,4 +79,9 @@ class DensityTruth:
             "watched": watched,
             "silent": [{"operator": operator, "last_heard": heard.get(operator)} for operator in silent],
             "unheard": [operator for operator in watched if operator not in silent and operator not in heard],
-        }
+        } | _degraded(self.city.losses)
+
+
+def _degraded(operators: Iterable[str]) -> dict[str, list[str]]:
+    names = sorted(operators)
+    return {"degraded": names} if names else {}

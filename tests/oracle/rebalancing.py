@@ -131,8 +131,9 @@ class RebalancingTruth(RulesTruth):
             cell = bodies.cell_of(at, 9)
             there = [places.place_of(self.force[spot.policy], operator, at, AVAILABLE, kind) for kind in self._kinds(operator)]
             counts = all(place is not None and (place[0].key, place[1]) == (spot.rule, spot.area) for place in there)
-            if cell not in found and counts:
-                found[cell] = Spotted(cell, at, self._excess(spot))
+            missing = self._excess(spot)
+            if cell not in found and counts and missing:
+                found[cell] = Spotted(cell, at, missing)
         for bike, row in self.roster.items():
             if bike[0] == operator and row.stands:
                 cell = bodies.cell_of(row.at, 9)

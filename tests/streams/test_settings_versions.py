@@ -62,6 +62,8 @@ def test_a_version_that_is_slipped_in_before_an_epoch_changes_its_hash() -> None
         ("[[city.rules]]", "[city.planning]\nenabled = false\n[[city.rules]]"),
         ("north = 52.25", "north = 52.2500001"),
         ('time_zone = "Europe/Berlin"', 'time_zone = "Europe/Berlin"\ndensity_interval = "90s"'),
+        ('time_zone = "Europe/Berlin"', 'time_zone = "Europe/Berlin"\ndegraded_hold = "29m"'),
+        ('time_zone = "Europe/Berlin"', 'time_zone = "Europe/Berlin"\ndegraded_fewest = 19'),
         ("gateway = true", 'gateway = true\ncoordinates = "gcj02"'),
         ('operators = ["cobalt", "amber"]', 'operators = ["cobalt", "amber"]\ntick = "1s"'),
     ],
@@ -90,6 +92,18 @@ def test_how_often_cells_are_told_is_a_minute_or_as_said_by_version_and_0_is_nev
     assert intervals(with_versions(city=CITY_VERSION + 'density_interval = "0s"\n')) == [60_000, 0]
     refused = SMALL + CITY_VERSION + 'density_interval = "1s"\n'
     assert any("versions[1].density_interval: must not be shorter than network.tick" in text for text in problems(refused))
+
+
+def test_how_long_a_lost_fleet_is_not_believed_is_half_an_hour_or_as_said_by_version_and_0_is_not_at_all() -> None:
+    def terms(settings: Settings) -> list[tuple[int, int]]:
+        cities = [epoch.cities[0] for epoch in settings.timeline.epochs]
+        return [(city.degraded_hold_ms, city.degraded_fewest) for city in cities]
+
+    assert terms(loads(SMALL)) == [(1_800_000, 20)]
+    changes = 'degraded_hold = "0s"\ndegraded_fewest = 7\n'
+    assert terms(with_versions(city=CITY_VERSION + changes)) == [(1_800_000, 20), (0, 7)]
+    refused = SMALL + CITY_VERSION + "degraded_fewest = 0\n"
+    assert any("degraded_fewest" in text and "got 0" in text for text in problems(refused)), problems(refused)
 
 
 def test_a_city_may_begin_later() -> None:

@@ -96,7 +96,7 @@ def test_a_ping_becomes_an_alert_and_no_password_is_told(system: System) -> None
         assert told == own
     everything = succeed(system, "alerts", "--json", "--from-beginning", user="city-desk").splitlines()
     assert sorted(everything) == sorted(event.body.decode() for event in backtest)
-    assert "All 17 topics" in succeed(system, "topics", "check", user="city-worker")
+    assert "All 21 topics" in succeed(system, "topics", "check", user="city-worker")
     assert "brokers: 127.0.0.1" in succeed(system, "doctor", user="city-worker")
     one, other = system.workers
     assert one.running and other.running
@@ -163,23 +163,28 @@ def read(system: System, user: str, topic: str, group: str | None = None) -> int
 @pytest.mark.timeout(180)
 def test_an_operator_can_neither_read_what_is_not_its_own_nor_write_it(system: System) -> None:
     no_topic, no_group = KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED
-    own, rivals = "brain.alerts.amber", "brain.alerts.blue"
+    own, rivals, names = "brain.alerts.amber", "brain.alerts.blue", system.settings.topics
     assert write(system, "amber", "pings.amber") is None
+    assert write(system, "amber", names.responses("amber")) is None
+    assert read(system, "amber", names.responses("amber")) == no_topic, "what it wrote, it knows"
     assert read(system, "amber", own) is None
     assert read(system, "amber", own, "amber.dispatch") is None
     for group in ("blue.dispatch", "urban-brain", "amber"):
         assert read(system, "amber", own, group) == no_group
-    names = system.settings.topics
     outputs = [names.facts, names.progress, names.alerts, names.alerts_open, names.alerts_shadow, names.quarantine]
-    outputs += [names.density, names.report, names.changelog("pings.amber"), names.changelog(names.facts)]
+    outputs += [names.changelog("pings.amber"), names.changelog(names.facts), names.policies, names.responses("blue")]
+    outputs += [names.density, names.report]
     with ThreadPoolExecutor(8) as at_once:
         assert {*at_once.map(lambda topic: read(system, "amber", topic), [rivals, "pings.amber", "pings.blue", *outputs])} == {
             no_topic
         }
         assert {*at_once.map(lambda topic: write(system, "amber", topic), [own, rivals, "pings.blue", *outputs])} == {no_topic}
-        assert {*at_once.map(lambda topic: write(system, "city-desk", topic), ["pings.blue", rivals, names.alerts_open])} == {
-            no_topic
-        }
+        assert {
+            *at_once.map(
+                lambda topic: write(system, "city-desk", topic),
+                ["pings.blue", rivals, names.alerts_open, names.responses("blue")],
+            )
+        } == {no_topic}
     assert read(system, "city-desk", rivals) is None
     assert read(system, "city-desk", names.report, "city-desk.rates") is None
 

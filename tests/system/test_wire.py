@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
@@ -65,9 +66,12 @@ def deployed(kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         log = crowds(system.settings.feeds[0].topic, OPERATORS, BIKES, minutes=20)
         withdrawal = b'{"schema": "urban-brain/policy/1", "withdraw": "of-old"}'
         said = FeedRecord(log[0].record_ms, system.settings.topics.policies, b"of-old", withdrawal)
+        answer = {"schema": "urban-brain/response/1", "city": "rivertown", "episode_id": str(UUID(int=7)), "status": "done"}
+        topic = system.settings.topics.responses(OPERATORS[0])
+        answered = FeedRecord(log[0].record_ms, topic, answer["episode_id"].encode(), orjson.dumps(answer))
         worker = system.worker()
         last = log[-1]._replace(value=b"[" + log[-1].value + b"]")  # the same in an array
-        produce(system.settings, [said, *log[:-1], last], speed=None)
+        produce(system.settings, [said, answered, *log[:-1], last], speed=None)
         system.wait_progress(system.newest_input_ms() // 5000 - 1)
         worker.stop()
         yield Deployed(system, log, {topic.name: system.read(topic.name) for topic in wanted(system.settings)})
