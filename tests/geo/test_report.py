@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from geo.episodes import Phase
+from geo.handling import Response
 from geo.params import Epoch
 from geo.report import Tally
 from geo.windows import DAY_MS, Offsets, date_at
@@ -19,7 +19,7 @@ MIDNIGHT = START + 60
 """The first tick that ends on the next day: at its end it is midnight."""
 
 NIGHT = ((0, -(MIDNIGHT + 1) * TICK_MS % DAY_MS),)
-QUICK: dict[str, Any] = {"for_ms": 0, "keep_firing_for_ms": 0}
+QUICK: dict[str, Any] = {"for_ms": 0, "keep_firing_for_ms": 0, "resolve_within_ms": HOUR_MS}
 
 
 def square(*, allows: int = 1, offsets: Offsets = NIGHT, **told: Any) -> Epoch:
@@ -41,11 +41,11 @@ def up_to(town: Town, tick: int) -> None:
 
 
 def answer(town: Town, operator: str = "ant") -> None:
-    """As the city notes a response to every open episode of an operator at the tick that was worked last."""
+    """An operator answers every alert that is open, at the tick that was worked last."""
     for watch in town.state.watches:
-        for pair, episode in watch.episodes.items():
-            if watch.counts.operators[pair] == town.timeline.operators.index(operator) and episode.phase is Phase.OPEN:
-                episode.responded = town.tick
+        for pair in watch.open_pairs():
+            if watch.counts.operators[pair] == town.timeline.operators.index(operator):
+                watch.answer(pair, Response("acknowledged"), town.tick)
 
 
 # --- days ---------------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_what_a_policys_end_clears_counts_in_no_rate() -> None:
     town.say(*bikes(3))
     answer(town)
     up_to(town, START + 20)
-    assert [event.state for event in town.told] == ["raised", "cleared", "raised"]
+    assert [event.state for event in town.told] == ["raised", "updated", "cleared", "raised"]
     up_to(town, MIDNIGHT)
     body = of_ant(town)
     other, rule = body["rules"]
