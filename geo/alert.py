@@ -27,9 +27,11 @@ NAMESPACE = uuid5(NAMESPACE_URL, "urn:urban-brain:episode")
 RAISED, UPDATED, ESCALATED, CLEARED = STATES = ("raised", "updated", "escalated", "cleared")
 OVERCROWDED, DEFICIT, FEED_SILENT = "overcrowded", "deficit", "feed_silent"
 POLICY_REFUSED, FEED_DEGRADED = "policy_refused", "feed_degraded"
+INCIDENT = "incident"  # no kind: an overcrowded episode of several cells
 MINOR, MAJOR, CRITICAL = SEVERITIES = ("minor", "major", "critical")
 
 BY_POLICY = "policy"  # cleared, because what was in force is not any more
+MERGED = "merged"  # cleared, because an older incident has its cells
 RESTOCKED = "restocked"  # cleared, because enough bikes came
 
 BUILT_IN = "built-in"
@@ -87,12 +89,16 @@ class Heading:
     sequence: int
     shadow: bool = False
     tells_all: bool = False
+    incident: bool = False
     episode_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        more = (DEFICIT,) if self.kind == DEFICIT else ()
-        episode = episode_id(self.city, self.rule, self.area, self.operator, self.opened, *more)
-        object.__setattr__(self, "episode_id", episode)
+        object.__setattr__(self, "episode_id", self.id_of(self.area, self.opened))
+
+    def id_of(self, area: str, opened: int) -> str:
+        """Of an episode of this kind, rule and operator, this one or another."""
+        more = (DEFICIT,) if self.kind == DEFICIT else (INCIDENT,) if self.incident else ()
+        return episode_id(self.city, self.rule, area, self.operator, opened, *more)
 
     def fields(self) -> dict[str, object]:
         """The part of a body that every kind of alert has."""
@@ -177,6 +183,7 @@ class Finding:
     cleared_by: str | None
     respond_by: int
     resolve_by: int
+    relatives: Mapping[str, str] = field(default_factory=dict)  # ids of other incidents, by key
     handling: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -234,6 +241,7 @@ def count_body(heading: Heading, rule: Rule, area: Area, found: Finding, *, time
         "cleared_by": found.cleared_by,
         "links": found.links,
         "count_all_operators": found.count_all_operators,
+        **found.relatives,
         **found.handling,
     }
     if heading.kind == DEFICIT:
@@ -309,7 +317,9 @@ def _clock(seconds: int) -> str:
 
 
 def _area(area: Area, bikes: Sequence[Bike]) -> dict[str, object]:
+    cells_of_it = {} if area.cells is None else {"cells": area.cells}
     return {
+        **cells_of_it,
         "type": area.kind,
         "h3": area.h3,
         "resolution": area.resolution,

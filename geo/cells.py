@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import h3.api.basic_int as h3
 import numpy as np
@@ -15,12 +16,17 @@ ALERT_RESOLUTION = 9
 
 HOT_SPOT_RESOLUTION = 10
 
+MOST_PRINTED = 1_000
+"""Positions of an outline that an alert prints."""
+
+HALF_TURN_E7 = 1_800_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Area:
     """What a rule is judged on, as an alert prints it. Positions are (lat, lng) in degrees, rounded to 7 decimals.
 
-    kind: cell, zone, or city. A zone has a name and an outline of its own, which may be too long to be printed.
+    kind: cell, cells, zone, or city. A zone has a name and an outline of its own, which may be too long to be printed.
     """
 
     id: str
@@ -31,6 +37,7 @@ class Area:
     h3: str | None = None
     resolution: int | None = None
     name: str | None = None
+    cells: tuple[str, ...] | None = None  # of those that are told of as one
 
 
 def cells_of(lat: NDArray[np.int32], lng: NDArray[np.int32], resolution: int) -> NDArray[np.int64]:
@@ -67,6 +74,54 @@ def cell_area(cell: int) -> Area:
         h3=name,
         resolution=h3.get_resolution(cell),
     )
+
+
+def merged_area(founder: int, cells: Sequence[int]) -> Area:
+    """Cells that touch as one area of an alert, named by the one that was first. docs/policies.md, section 13."""
+    ordered = sorted(cells)
+    return Area(
+        id=name_of(founder),
+        kind="cells",
+        centroid=_middle([e7(centroid(cell)) for cell in ordered]),
+        boundary=outline(ordered),
+        area_e4=sum(area_e4(cell) for cell in ordered),
+        h3=name_of(founder),
+        resolution=h3.get_resolution(founder),
+        cells=tuple(map(name_of, ordered)),
+    )
+
+
+@lru_cache(maxsize=65_536)
+def neighbours(cell: int) -> tuple[int, ...]:
+    """The five or six cells that share an edge with one."""
+    return tuple(other for other in h3.grid_disk(cell, 1) if other != cell)
+
+
+def outline(cells: Sequence[int]) -> tuple[tuple[float, float], ...] | None:
+    """The outer ring of cells that touch, counter-clockwise from its southernmost vertex; None if it is too long to be printed.
+
+    By H3's vertexes, of which neighbours share the indexes: no position is compared but to find where to begin. At a vertex three
+    cells meet, so of the edges that are left one leads to it and one away. The southernmost vertex is on no hole's ring.
+    """
+    rings = (h3.cell_to_vertexes(cell) for cell in cells)
+    edges = {edge for ring in rings for edge in zip(ring, (*ring[1:], ring[0]), strict=True)}
+    onward = {start: end for start, end in edges if (end, start) not in edges}
+    vertex = first = min(onward, key=lambda one: (h3.vertex_to_latlng(one)[0], one))
+    ring = [first]
+    while (vertex := onward[vertex]) != first:
+        ring.append(vertex)
+    if len(ring) > MOST_PRINTED:
+        return None
+    return tuple((round(lat, 7), round(lng, 7)) for lat, lng in map(h3.vertex_to_latlng, ring))
+
+
+def _middle(points: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """(lat, lng) in degrees, the mean of points in 1e-7 degrees about the first one."""
+    (lat, lng), n = points[0], len(points)
+    by_lat = sum(point[0] - lat for point in points) // n
+    by_lng = sum((point[1] - lng + HALF_TURN_E7) % (2 * HALF_TURN_E7) - HALF_TURN_E7 for point in points) // n
+    east = (lng + by_lng + HALF_TURN_E7) % (2 * HALF_TURN_E7) - HALF_TURN_E7
+    return (lat + by_lat) / 1e7, east / 1e7
 
 
 def centroid(cell: int) -> tuple[float, float]:

@@ -151,7 +151,8 @@ class CityState:
         for watch, verdicts in judged:
             events += self._desk.told(watch, verdicts, self.ground.roster, self.city)
             self.reports.note(watch, verdicts, self.city.offsets if self.city else ())
-        happened = moves.touched or gone or ruled or fell or returned or lapses or any(verdicts for _, verdicts in judged)
+        stirred = any(watch.stirred or verdicts for watch, verdicts in judged)
+        happened = moves.touched or gone or ruled or fell or returned or lapses or stirred
         self.rebalancing.note(bool(happened))
         self.rebalancing.plan(tick, self.planning, self.watches, self.allowed & ~self.silence.silent)
         self._tidy()

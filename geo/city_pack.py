@@ -20,6 +20,7 @@ from geo.degraded import Lapse
 from geo.episodes import Episode, Phase
 from geo.handling import NEVER, STATUSES, Handling, Response
 from geo.held import Held
+from geo.incidents import Incident
 from geo.layers import Cells
 from geo.outages import ALL_OPERATORS, Outage
 from geo.rebalancing import Hauls, Pending
@@ -29,7 +30,19 @@ from geo.silence import Packed, Silence
 if TYPE_CHECKING:
     from geo.city import CityState
 
-_EPISODE = ("phase", "over_since", "below_since", "opened", "until", "due", "sequence", "last_event", "excess", "tells_all")
+_EPISODE = (
+    "phase",
+    "over_since",
+    "below_since",
+    "opened",
+    "since",
+    "until",
+    "due",
+    "sequence",
+    "last_event",
+    "excess",
+    "tells_all",
+)
 _LAPSE = ("operator", "opened", "before", "after", "sequence", "last_event")
 _HANDLING = ("responded", "at", "news")
 _OUTAGE = ("operator", "opened", "threshold_ms", "sequence", "last_event")
@@ -59,7 +72,9 @@ def pack(city: CityState) -> Packed:
         packed[f"{_place(key)}/pairs"] = new[city.ground.roster.pairs[key][: len(held)][held]]
         for watch in watches:
             index = city.watches.index(watch)
-            _put(packed, f"watch/{index}", _pack_episodes({int(new[p]): e for p, e in watch.episodes.items()}))
+            of = {pair: int(new[pair]) for pair in watch.episodes}
+            _put(packed, f"watch/{index}", _pack_episodes({of[pair]: e for pair, e in watch.episodes.items()}))
+            _put(packed, f"incidents/{index}", _pack_incidents(watch.incidents.moved(of)))
     packed["city"] = orjson.dumps(
         {
             "name": city.name,
@@ -160,7 +175,8 @@ def _restore_watches(city: CityState, packed: Packed, counts: dict[str, Counts],
             "A version that is in force already must not be changed: add one"
         )
     for number, watch in enumerate(city.watches):
-        watch.adopt(_unpack_episodes(_part(packed, f"watch/{number}")))
+        incidents = _unpack_incidents(_part(packed, f"incidents/{number}"))
+        watch.adopt(_unpack_episodes(_part(packed, f"watch/{number}")), incidents)
 
 
 def _pack_episodes(episodes: dict[int, Episode]) -> Packed:
@@ -208,6 +224,29 @@ def _unpack_handlings(packed: Packed) -> Iterator[Handling]:
     ):
         said = Response(STATUSES[status], None if eta == NEVER else eta, reason.decode() or None) if status >= 0 else None
         yield Handling(responded, said, at, bool(news), escalated)
+
+
+def _pack_incidents(incidents: Sequence[Incident]) -> Packed:
+    """Founding cells; (number, pair) of the cells that each has; (number, cell) of those that it was told with."""
+    episodes = [incident.episode for incident in incidents]
+    pairs = [(number, pair) for number, incident in enumerate(incidents) for pair in incident.pairs]
+    told = [(number, cell) for number, episode in enumerate(episodes) for cell in episode.told_cells]
+    packed: Packed = {
+        "founders": np.array([incident.founder for incident in incidents], np.int64),
+        "pairs": np.array(pairs, np.int64).reshape(-1, 2),
+        "told": np.array(told, np.int64).reshape(-1, 2),
+    }
+    _put(packed, "episodes", _pack_episodes(dict(enumerate(episodes))))
+    return packed
+
+
+def _unpack_incidents(packed: Packed) -> Iterator[Incident]:
+    pairs, told = _array(packed, "pairs"), _array(packed, "told")
+    episodes = _unpack_episodes(_part(packed, "episodes"))
+    for number, founder in enumerate(_array(packed, "founders").tolist()):
+        mine, cells = pairs[pairs[:, 0] == number, 1], told[told[:, 0] == number, 1]
+        episodes[number].told_cells = tuple(cells.tolist())
+        yield Incident(founder, tuple(mine.tolist()), episodes[number])
 
 
 def _pack_plan(pending: Pending | None) -> Packed:

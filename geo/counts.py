@@ -8,6 +8,8 @@ nothing here walks over all pairs but compaction and restore.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -157,16 +159,17 @@ class Counts:
         old = np.flatnonzero(keep)
         renumbered = np.full(self.size + 1, NOWHERE, np.int32)
         renumbered[old] = np.arange(len(old), dtype=np.int32)
-        self.codes, self.operators, self.count = self.codes[old], self.operators[old], self.count[old]
-        self._table = KeyTable(key_of(self.codes, self.operators))
+        self.codes, self.operators = _with_room(self.codes[old]), _with_room(self.operators[old])
+        self.count = _with_room(self.count[old])
+        self._table = KeyTable(key_of(self.codes[: len(old)], self.operators[: len(old)]))
         return renumbered
 
     @classmethod
     def restore(cls, codes: NDArray[np.int64], operators: NDArray[np.int16], count: Slots) -> Counts:
         """Counts of these pairs, their slots in the order given."""
         self = cls()
-        self.codes, self.operators, self.count = codes.copy(), operators.copy(), count.copy()
-        self._table = KeyTable(key_of(self.codes, self.operators))
+        self.codes, self.operators, self.count = _with_room(codes), _with_room(operators), _with_room(count)
+        self._table = KeyTable(key_of(codes, operators))
         return self
 
     def _fit(self) -> None:
@@ -175,3 +178,8 @@ class Counts:
             self.codes = np.concatenate((self.codes, np.zeros(more, np.int64)))
             self.operators = np.concatenate((self.operators, np.zeros(more, np.int16)))
             self.count = np.concatenate((self.count, np.zeros(more, np.int32)))
+
+
+def _with_room(column: NDArray[Any]) -> NDArray[Any]:
+    """A copy with one place more: whoever looks up a pair that is not there looks at the last place, so there must be one."""
+    return np.concatenate((column, np.zeros(1, column.dtype)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geo.alert import (
     BUILT_IN,
@@ -24,14 +26,15 @@ from geo.alert import (
     feed_silent_body,
     map_links,
 )
-from geo.cells import Area, cell_area
+from geo.cells import Area, cell_area, merged_area, name_of
 from geo.degraded import Degraded, Lapse, LapseVerdict
 from geo.episodes import Episode
 from geo.layers import Layer
 from geo.outages import ALL_OPERATORS, Outage, Outages, OutageVerdict
 from geo.params import City, Timeline
-from geo.roster import Roster
-from geo.watch import Verdict, Watch
+from geo.roster import Roster, first_of
+from geo.verdicts import Extent, Verdict
+from geo.watch import Watch
 
 FEED_SILENT_RULE = (BUILT_IN, FEED_SILENT)
 
@@ -75,29 +78,29 @@ class Desk:
         if not verdicts:
             return []
         listed = self._listed(watch, verdicts, roster)
-        codes = watch.counts.codes[[verdict.pair for verdict in verdicts]]
-        places = self._places_of(watch.layer, codes.tolist())
-        crowds = watch.counts.by_operator(codes, len(self._operators))
+        places = self._whereabouts(watch, verdicts)
+        crowds = self._crowds(watch, verdicts)
         events = []
         for verdict, (area, links), crowd in zip(verdicts, places, crowds, strict=True):
             episode, rule = verdict.episode, watch.rule_of(verdict.pair)
             episode.tells_all = bool(rule.all_operators and np.count_nonzero(crowd) >= FEWEST_TOLD_ALL)
-            heading = self._of_episode(watch, verdict.pair, episode, verdict.state)
-            opened_ms = end_of(episode.opened, self._tick_ms)
-            respond_by, resolve_by = rule.deadlines(opened_ms, opened_ms - self._tick_ms, city.offsets if city else ())
+            heading = self._of_episode(watch, verdict.pair, episode, verdict.state, verdict.extent)
+            since_ms = end_of(episode.since, self._tick_ms)
+            respond_by, resolve_by = rule.deadlines(since_ms, since_ms - self._tick_ms, city.offsets if city else ())
             found = Finding(
                 severity=episode.severity,
                 limit=verdict.limit,
                 count=verdict.count,
                 excess=verdict.excess,
                 count_all_operators=int(crowd.sum()),
-                bikes=listed.get(verdict.pair, ()),
+                bikes=first_of([listed.get(pair, []) for pair in _pairs(verdict)], min(verdict.excess, rule.bikes_cap)),
                 hauls=() if verdict.state == CLEARED else episode.hauls,
                 links=links,
                 cleared_by=verdict.cleared_by,
                 respond_by=respond_by,
                 resolve_by=resolve_by,
                 handling=episode.handling.fields(self._tick_ms),
+                relatives=_relatives(heading, verdict.extent),
             )
             body = count_body(heading, rule, area, found, time_zone=city.time_zone if city else "")
             verdict.episode.body = b"" if verdict.state == CLEARED else body
@@ -105,11 +108,11 @@ class Desk:
         return events
 
     def _listed(self, watch: Watch, verdicts: Sequence[Verdict], roster: Roster) -> dict[int, list[Bike]]:
-        """The bikes that too many there are of, by pair."""
+        """The bikes that too many there are of, by pair; of an incident so many of each of its cells."""
         if watch.measure.kind == DEFICIT:
             return {}
-        caps = ((verdict.pair, min(verdict.excess, watch.rule_of(verdict.pair).bikes_cap)) for verdict in verdicts)
-        wanted = {pair: cap for pair, cap in caps if cap > 0}
+        caps = [min(verdict.excess, watch.rule_of(verdict.pair).bikes_cap) for verdict in verdicts]
+        wanted = {pair: cap for verdict, cap in zip(verdicts, caps, strict=True) if cap > 0 for pair in _pairs(verdict)}
         return roster.listing(watch.key, wanted) if wanted else {}
 
     def newest(self, outages: Outages, degraded: Degraded, watches: Sequence[Watch]) -> Iterator[Event]:
@@ -119,9 +122,28 @@ class Desk:
         for lapse in degraded.open.values():
             yield self._of_lapse(lapse, RAISED).event(lapse.body)
         for watch in watches:
-            for pair in watch.open_pairs():
-                episode = watch.episodes[pair]
-                yield self._of_episode(watch, pair, episode, episode.state).event(episode.body)
+            for pair, episode, extent in watch.told_of():
+                yield self._of_episode(watch, pair, episode, episode.state, extent).event(episode.body)
+
+    def _whereabouts(self, watch: Watch, verdicts: Sequence[Verdict]) -> list[tuple[Area, Links]]:
+        """Where each is, and map links of it."""
+        single = [verdict for verdict in verdicts if verdict.extent is None]
+        found = iter(self._places_of(watch.layer, watch.counts.codes[[verdict.pair for verdict in single]].tolist()))
+        merged = [merged_area(one.extent.founder, self._cells(watch, one.extent)) for one in verdicts if one.extent is not None]
+        told = iter(zip(merged, _links(merged), strict=True))
+        return [next(found if verdict.extent is None else told) for verdict in verdicts]
+
+    @staticmethod
+    def _cells(watch: Watch, extent: Extent) -> list[int]:
+        cells = map(watch.layer.cell_of, watch.counts.codes[list(extent.pairs)].tolist())
+        return [cell for cell in cells if cell is not None]
+
+    def _crowds(self, watch: Watch, verdicts: Sequence[Verdict]) -> list[NDArray[np.int64]]:
+        """Bikes of each operator in the areas of each: int64 (operators,)."""
+        pairs = [_pairs(verdict) for verdict in verdicts]
+        crowds = watch.counts.by_operator(watch.counts.codes[list(chain.from_iterable(pairs))], len(self._operators))
+        starts = np.cumsum([0, *map(len, pairs[:-1])])
+        return list(np.add.reduceat(crowds, starts))
 
     def _places_of(self, layer: Layer, codes: list[int]) -> list[tuple[Area, Links]]:
         """Outline and map links of areas; those of cells not told of lately are computed at one go, zones remember theirs."""
@@ -164,14 +186,14 @@ class Desk:
             sequence=lapse.sequence,
         )
 
-    def _of_episode(self, watch: Watch, pair: int, episode: Episode, state: str) -> Heading:
+    def _of_episode(self, watch: Watch, pair: int, episode: Episode, state: str, extent: Extent | None) -> Heading:
         rule = watch.rule_of(pair)
         return Heading(
             city=self._city,
             operator=self._operators[int(watch.counts.operators[pair])],
             kind=watch.measure.kind,
             state=state,
-            area=watch.layer.name_of(int(watch.counts.codes[pair])),
+            area=watch.name_of(pair, extent),
             rule=rule.key,
             opened=episode.opened,
             tick=episode.last_event,
@@ -179,7 +201,20 @@ class Desk:
             sequence=episode.sequence,
             shadow=rule.shadow,
             tells_all=episode.tells_all,
+            incident=extent is not None,
         )
+
+
+def _pairs(verdict: Verdict) -> tuple[int, ...]:
+    return (verdict.pair,) if verdict.extent is None else verdict.extent.pairs
+
+
+def _relatives(heading: Heading, extent: Extent | None) -> dict[str, str]:
+    """Ids of the incidents that one came of, or went into."""
+    if extent is None:
+        return {}
+    others = {"split_from": extent.split_from, "merged_into": extent.merged_into}
+    return {key: heading.id_of(name_of(other.founder), other.opened) for key, other in others.items() if other}
 
 
 def _links(areas: Sequence[Area]) -> list[Links]:

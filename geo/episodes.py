@@ -62,12 +62,14 @@ class Episode:
     """From idle to idle. Of the event that was sent last: sequence (0: none yet), tick, state, excess, severity, moves, body.
 
     hauls, told   where its bikes are to be brought by the plan that acts now, and by the last event; the depot last
+    cells, told_cells   of an incident (`geo/incidents.py`): its cells now, and in the last event; else none
     """
 
     phase: Phase = Phase.IDLE
     over_since: int = 0  # S
     below_since: int = NOT_BELOW  # S
     opened: int = 0
+    since: int = 0  # the tick from which its deadlines run: `opened`, if it was not split from another one
     until: int = 0  # the first tick after the cooldown
     due: int = NEVER  # the tick at which it is to be judged if nothing happens before
     left: list[int] = field(default_factory=lambda: [0] * len(CAUSES))  # bikes gone since it opened, by cause
@@ -80,6 +82,8 @@ class Episode:
     body: bytes = b""
     hauls: tuple[Haul, ...] = ()
     told: tuple[Haul, ...] = ()
+    cells: tuple[int, ...] = ()
+    told_cells: tuple[int, ...] = ()
     handling: Handling = field(default_factory=Handling)
 
     @property
@@ -98,6 +102,11 @@ class Episode:
         else:
             state = self._before_opening(rule, now)
         return self._told(state, now)
+
+    def open(self, now: Moment) -> str | None:
+        """Raise it at once, with the moves that it has: what an incident is of has waited already."""
+        self.phase, self.opened = Phase.OPEN, now.tick
+        return self._told(RAISED, now)
 
     def stand_still(self, rule: Rule, now: Moment) -> str | None:
         """The same while its operator is silent: only deadlines pass, and what was answered is told."""
@@ -123,7 +132,7 @@ class Episode:
 
     def next_still(self, rule: Rule, now: Moment) -> int:
         """The same while its operator is silent."""
-        return self.handling.next(now.calendar.passes(rule, self.opened)) if self.phase is Phase.OPEN else NEVER
+        return self.handling.next(now.calendar.passes(rule, self.opened, self.since)) if self.phase is Phase.OPEN else NEVER
 
     def tell(self, state: str, tick: int) -> None:
         """One more event."""
@@ -144,6 +153,7 @@ class Episode:
         if now.spoken - self.over_since < rule.for_ms:
             return None
         self.phase, self.opened, self.sequence = Phase.OPEN, now.tick, 0
+        self.since = now.tick
         self.below_since, self.left = NOT_BELOW, [0] * len(CAUSES)
         self.hauls = self.told = ()
         self.handling = Handling()
@@ -165,7 +175,7 @@ class Episode:
 
     def _handled(self, rule: Rule, now: Moment) -> str | None:
         """Deadlines and responses: what they are to be told as, if there is any news."""
-        if self.handling.escalate(now.calendar.passes(rule, self.opened), now.tick):
+        if self.handling.escalate(now.calendar.passes(rule, self.opened, self.since), now.tick):
             return ESCALATED
         return UPDATED if self.handling.news else None
 
@@ -174,11 +184,13 @@ class Episode:
             self.tell(state, now.tick)
         if state in (RAISED, UPDATED, ESCALATED):
             self.excess, self.severity, self.told = now.found.excess, self.handling.severity(now.found.severity), self.hauls
+            self.told_cells = self.cells
         return state
 
     def _has_news(self, found: Reading) -> bool:
         graver_or_not = self.handling.severity(found.severity) != self.severity
-        return graver_or_not or _differs(self.excess, found.excess) or _lead_elsewhere(self.told, self.hauls)
+        elsewhere = self.told_cells != self.cells or _lead_elsewhere(self.told, self.hauls)
+        return graver_or_not or elsewhere or _differs(self.excess, found.excess)
 
 
 def _differs(sent: int, excess: int) -> bool:

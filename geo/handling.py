@@ -45,12 +45,12 @@ class Calendar:
     responses: bool = False
     offsets: Offsets = ()
 
-    def passes(self, rule: Rule, opened: int) -> Passes:
-        """Of an episode that opened at a tick, by the rule as it is now.
+    def passes(self, rule: Rule, opened: int, since: int) -> Passes:
+        """Of an episode that opened at a tick and is due since one, by the rule as it is now.
 
         A deadline has passed once a tick starts at or after it: what was said in time has then been taken in.
         """
-        respond_ms, resolve_ms = rule.deadlines(end_of(opened, self.tick_ms), opened * self.tick_ms, self.offsets)
+        respond_ms, resolve_ms = rule.deadlines(end_of(since, self.tick_ms), since * self.tick_ms, self.offsets)
         answerable = self.responses and not rule.shadow
         after = opened + 1  # the opening tick tells of nothing else
         respond = max(after, -(-respond_ms // self.tick_ms)) if answerable else NEVER

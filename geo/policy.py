@@ -69,6 +69,7 @@ class Rule:
     window: Window | None = None
     prepare_ms: int = 0
     shadow: bool = False
+    merge: bool = False  # cells that touch are told of as one
 
     @property
     def key(self) -> tuple[str, str]:
@@ -94,7 +95,7 @@ class Rule:
         """Whether an episode of this rule may go on under the other one, which has the same ids."""
 
         def kind(one: Rule) -> tuple[object, ...]:
-            return (one.area, one.resolution if one.area == "cell" else None, one.all_operators, one.shadow)
+            return (one.area, one.resolution if one.area == "cell" else None, one.all_operators, one.shadow, one.merge)
 
         return kind(self) == kind(rule)
 

@@ -20,7 +20,8 @@ from geo.episodes import NEVER, Episode
 from geo.ground import CAUSES, EXPIRED, STATUS_ONLY
 from geo.params import City, Timeline
 from geo.policy import Rule
-from geo.watch import Verdict, Watch
+from geo.verdicts import Verdict
+from geo.watch import Watch
 from geo.windows import DAY_MS, Offsets, date_at, first_showing
 
 SCHEMA = "urban-brain/report/1"
@@ -208,7 +209,7 @@ class Reports:
             return tally
         tally.resolved = 1
         tally.resolved_in_time = int(end_of(episode.last_event, self._tick_ms) <= self._deadlines(episode, rule, offsets)[1])
-        tally.resolutions.append((episode.last_event - episode.opened) * self._tick_ms)
+        tally.resolutions.append((episode.last_event - episode.since) * self._tick_ms)
         return tally
 
     def _answered(self, episode: Episode, rule: Rule, offsets: Offsets) -> Tally:
@@ -218,12 +219,12 @@ class Reports:
             tally.responded = 1
             respond_by = self._deadlines(episode, rule, offsets)[0]
             tally.responded_in_time = int(end_of(episode.responded, self._tick_ms) <= respond_by)
-            tally.responses.append((episode.responded - episode.opened) * self._tick_ms)
+            tally.responses.append((episode.responded - episode.since) * self._tick_ms)
         return tally
 
     def _deadlines(self, episode: Episode, rule: Rule, offsets: Offsets) -> tuple[int, int]:
-        opened_ms = end_of(episode.opened, self._tick_ms)
-        return rule.deadlines(opened_ms, opened_ms - self._tick_ms, offsets)
+        since_ms = end_of(episode.since, self._tick_ms)
+        return rule.deadlines(since_ms, since_ms - self._tick_ms, offsets)
 
     # -- as records -------------------------------------------------------------------------------------------------------
 
@@ -243,8 +244,8 @@ class Reports:
 
     def _open(self, watches: Sequence[Watch], offsets: Offsets) -> Iterator[tuple[tuple[int, str], RuleKey, Tally]]:
         for watch in watches:
-            for pair in watch.open_pairs():
-                episode, rule = watch.episodes[pair], watch.rule_of(pair)
+            for pair, episode, _ in watch.told_of():
+                rule = watch.rule_of(pair)
                 if not rule.shadow:
                     tally = self._answered(episode, rule, offsets)
                     tally.open = 1

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 
 import orjson
 
-from geo.alert import DEFICIT, episode_id
+from geo.alert import DEFICIT, INCIDENT, episode_id
 from geo.frame import Document
 from geo.handling import Response
 from geo.params import Timeline
@@ -73,10 +73,10 @@ class Responses:
     def _open(self, watches: Sequence[Watch]) -> Iterator[tuple[str, Place]]:
         """By id, the open episodes that somebody was told of: those of shadows can be computed, and are not answered."""
         for watch in watches:
-            more = (DEFICIT,) if watch.measure.kind == DEFICIT else ()
-            for pair in watch.open_pairs():
+            for pair, episode, extent in watch.told_of():
                 rule = watch.rule_of(pair)
                 if not rule.shadow:
-                    area = watch.layer.name_of(int(watch.counts.codes[pair]))
+                    more = (DEFICIT,) if watch.measure.kind == DEFICIT else () if extent is None else (INCIDENT,)
+                    area = watch.name_of(pair, extent)
                     operator = self._operators[int(watch.counts.operators[pair])]
-                    yield self._id_of(rule.key, area, operator, watch.episodes[pair].opened, *more), (watch, pair)
+                    yield self._id_of(rule.key, area, operator, episode.opened, *more), (watch, pair)

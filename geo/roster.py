@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -229,8 +230,7 @@ class Roster:
                 equal = (rows["since"][start:end] == rows["since"][last]) & (broken[start:end] == broken[last])
                 end = start + limit + np.count_nonzero(equal[limit:])
             bikes = self._bikes(slots[start:end], rows[start:end])
-            bikes.sort(key=lambda bike: (bike.state != STATES[NON_OPERATIONAL], bike.since, bike.id))
-            listed[pair] = bikes[:limit]
+            listed[pair] = first_of([bikes], limit)
         return listed
 
     def pack(self) -> Packed:
@@ -278,6 +278,12 @@ class Roster:
             self._words = np.concatenate((self._words, np.zeros((more, WORDS), np.int64)))
             for key, pairs in self.pairs.items():
                 self.pairs[key] = np.concatenate((pairs, np.full(more, NOWHERE, np.int32)))
+
+
+def first_of(lists: Sequence[Sequence[Bike]], limit: int) -> list[Bike]:
+    """The first bikes to move of all that are listed."""
+    bikes = sorted(chain.from_iterable(lists), key=lambda bike: (bike.state != STATES[NON_OPERATIONAL], bike.since, bike.id))
+    return bikes[:limit]
 
 
 def _newest(slots: Slots, rows: Rows) -> NDArray[np.intp]:

@@ -22,7 +22,8 @@ from geo.layers import Cascade, Town
 from geo.measures import Crowding, Shortage
 from geo.params import City, Timeline
 from geo.policy import Rule
-from geo.watch import Verdict, Watch
+from geo.verdicts import Verdict
+from geo.watch import Watch
 
 Gone = list[tuple[Watch, list[Verdict]]]
 """What is cleared because what was in force is not any more."""
@@ -127,7 +128,7 @@ class Rulebook:
         key = rule.resolution
         everybody = np.ones(len(self._operators), np.bool_)
         measure = Crowding((rule,), self._ground.layers[key], self._ground.tables[key], everybody)
-        if before is None or before.key != key:
+        if before is None or before.key != key or before.rules[0].merge != rule.merge:
             return Watch(key, measure, self._calendar)
         before.follow(measure)
         return before
@@ -182,7 +183,7 @@ class Rulebook:
             passage = _passage(watch, heir) if heir else {}
             gone.append((watch, watch.dismiss(moves.tick, passage.keys())))
             if heir:
-                heir.adopt({to: watch.episodes[pair] for pair, to in passage.items()})
+                heir.adopt({to: watch.episodes[pair] for pair, to in passage.items()}, watch.incidents.moved(passage))
                 _note_who_left(heir, passage, where, self._ground.roster.pairs[key])
         moves.touched[key] = [np.arange(self._ground.tables[key].size, dtype=np.int32)]
         return after, gone

@@ -7,8 +7,7 @@ or whose operator is back. To judge too many is never wrong.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import compress, repeat
 
@@ -16,41 +15,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geo.alert import BY_POLICY, CLEARED, DEFICIT, RESTOCKED
+from geo.cells import name_of
 from geo.counts import Counts, Slots
 from geo.episodes import NEVER, Episode, Moment, Phase, Reading
 from geo.ground import Ground, Moves
 from geo.handling import Calendar, Response
+from geo.incidents import Incident, Incidents
 from geo.layers import Layer
 from geo.measures import Measure
 from geo.policy import Rule
 from geo.roster import Key
 from geo.silence import Silence
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is to be told of one episode at a tick, and what was found there."""
-
-    episode: Episode
-    pair: int
-    state: str
-    limit: int
-    count: int
-    excess: int
-    cleared_by: str | None
+from geo.verdicts import Extent, Verdict
 
 
 class Watch:
     """What one measure finds in the pairs of a layer, over time.
 
     episodes   those that are not idle, by pair
+    incidents  what is told of those of rules that merge, instead of them
+    stirred    whether any opened or ended when they were judged last, told or not
     _tracked   bool (capacity,)   pairs that have one
     """
 
     def __init__(self, key: Key, measure: Measure, calendar: Calendar) -> None:
         self.key = key
         self.measure = measure
+        self._merges = any(rule.merge for rule in measure.rules)
         self.episodes: dict[int, Episode] = {}
+        self.incidents = Incidents(measure, calendar)
+        self.stirred = False
         self._calendar = calendar
         self._tracked = np.zeros(0, np.bool_)
         self._deadlines: list[tuple[int, int]] = []  # heap of (tick, pair); one that its episode does not know is void
@@ -67,19 +61,25 @@ class Watch:
     def counts(self) -> Counts:
         return self.measure.counts
 
+    def name_of(self, pair: int, extent: Extent | None) -> str:
+        """Id of the area of a pair, or of the founding cell of the incident that it is part of."""
+        return self.layer.name_of(int(self.counts.codes[pair])) if extent is None else name_of(extent.founder)
+
     def rule_of(self, pair: int) -> Rule:
         return self.measure.rule_of(pair)
 
     def follow(self, measure: Measure) -> None:
         """Judge by this measure of the same layer from now on."""
         self.measure = measure
+        self.incidents.follow(measure)
 
     def deadline(self) -> int | None:
         """The first tick at which something is to be judged even if nothing happens."""
         heap = self._deadlines
         while heap and self._is_void(*heap[0]):
             heappop(heap)
-        return heap[0][0] if heap else None
+        due = min(heap[0][0] if heap else NEVER, self.incidents.deadline())
+        return None if due == NEVER else due
 
     def judge(self, moves: Moves, ground: Ground, silence: Silence, allowed: NDArray[np.bool_]) -> list[Verdict]:
         """Judge what moved, and all that is due at `silence.now`; in (area, operator) order.
@@ -92,17 +92,26 @@ class Watch:
         operators = self.counts.operators[pairs]
         judged = allowed[operators] & ~silence.silent[operators]
         still = allowed[operators] & ~judged & self._tracked[pairs]
-        spoken = silence.spoken[operators].tolist()
-        verdicts = [self._dismiss(pair, silence.now) for pair in pairs[~allowed[operators]].tolist() if pair in self.episodes]
-        verdicts += [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]
-        verdicts += map(self._judge, pairs[judged].tolist(), repeat(silence.now), compress(spoken, judged.tolist()))
-        return self._in_order(verdicts)
+        dismissed = self._dismissed([p for p in pairs[~allowed[operators]].tolist() if p in self.episodes], silence.now)
+        spoken = compress(silence.spoken[operators].tolist(), judged.tolist())
+        found = [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]
+        found += map(self._judge, pairs[judged].tolist(), repeat(silence.now), spoken)
+        verdicts = [verdict for verdict in found if verdict is not None]
+        self.stirred = bool(verdicts)
+        if self._merges:
+            cells = [verdict for verdict in verdicts if self._merging(verdict.pair)]
+            verdicts = [verdict for verdict in verdicts if not self._merging(verdict.pair)]
+            verdicts += self.incidents.judge(cells, pairs[judged | still].tolist(), self.episodes, silence)
+        return self._in_order(verdicts + dismissed)
 
     def answer(self, pair: int, response: Response, tick: int) -> None:
         """The operator of a pair with an open episode answers, after everything of a tick: it is told at the next one."""
+        if self._merging(pair):
+            return self.incidents.answer(pair, response, tick)
         episode = self.episodes[pair]
         if episode.handling.answer(response, tick):
             self._arm(pair, episode, tick + 1, tick)
+        return None
 
     def tally(self, moves: Moves) -> None:
         """Note why bikes left the areas of episodes."""
@@ -114,7 +123,13 @@ class Watch:
 
     def dismiss(self, tick: int, but: Collection[int] = ()) -> list[Verdict]:
         """The rules are gone, but for those of some pairs: what is open is cleared by policy, in order, all else forgotten."""
-        return self._in_order([self._dismiss(pair, tick) for pair in list(self.episodes) if pair not in but])
+        return self._in_order(self._dismissed([pair for pair in self.episodes if pair not in but], tick))
+
+    def told_of(self) -> Iterator[tuple[int, Episode, Extent | None]]:
+        """What is open and told of: a pair, the episode, and its extent if it is an incident."""
+        yield from ((pair, self.episodes[pair], None) for pair in self.open_pairs() if not self._merging(pair))
+        for incident in self.incidents.all:
+            yield incident.pairs[0], incident.episode, Extent(incident.founder, incident.pairs)
 
     def open_pairs(self) -> list[int]:
         """Pairs that have an open episode."""
@@ -137,11 +152,13 @@ class Watch:
     def renumber(self, new: Slots) -> None:
         """The counts were compacted: int32, the new slot of each old one."""
         self.measure.forget()
-        self.adopt({int(new[pair]): episode for pair, episode in self.episodes.items()})
+        of = {pair: int(new[pair]) for pair in self.episodes}
+        self.adopt({of[pair]: episode for pair, episode in self.episodes.items()}, self.incidents.moved(of))
 
-    def adopt(self, episodes: dict[int, Episode]) -> None:
-        """Go on with these episodes, by pair."""
+    def adopt(self, episodes: dict[int, Episode], incidents: Iterable[Incident]) -> None:
+        """Go on with these episodes, by pair, and what they make together."""
         self.episodes = episodes
+        self.incidents.adopt(incidents)
         self._tracked = np.zeros(0, np.bool_)
         self._fit()
         self._tracked[list(episodes)] = True
@@ -180,6 +197,18 @@ class Watch:
             cause = RESTOCKED if self.measure.kind == DEFICIT else episode.cleared_by()
             return Verdict(episode, pair, state, found.limit, found.bikes, excess=0, cleared_by=cause)
         return Verdict(episode, pair, state, found.limit, found.bikes, excess=episode.excess, cleared_by=None)
+
+    def _merging(self, pair: int) -> bool:
+        return self._merges and self.rule_of(pair).merge
+
+    def _dismissed(self, pairs: Sequence[int], tick: int) -> list[Verdict]:
+        """End these episodes, and what they make together, by policy."""
+        verdicts = self.incidents.dismiss(pairs, tick) if self._merges else []
+        for pair in pairs:
+            told = self._dismiss(pair, tick)
+            if told is not None and not self._merging(pair):
+                verdicts.append(told)
+        return verdicts
 
     def _dismiss(self, pair: int, tick: int) -> Verdict | None:
         episode = self.episodes.pop(pair)
@@ -223,9 +252,14 @@ class Watch:
         if missing > 0:
             self._tracked = np.concatenate((self._tracked, np.zeros(missing, np.bool_)))
 
-    def _in_order(self, verdicts: Iterable[Verdict | None]) -> list[Verdict]:
-        told = [verdict for verdict in verdicts if verdict is not None]
+    def _in_order(self, told: Sequence[Verdict]) -> list[Verdict]:
+        """By (rule, area, operator); of incidents with the same founding cell the first opened comes first."""
         codes, operators = self.counts.codes, self.counts.operators
         rules = self.layer.rule_of(codes[[verdict.pair for verdict in told]]).tolist()
-        order = {verdict.pair: (rule, codes[verdict.pair]) for verdict, rule in zip(told, rules, strict=True)}
-        return sorted(told, key=lambda verdict: (*order[verdict.pair], operators[verdict.pair]))
+
+        def place(one: tuple[int, Verdict]) -> tuple[int, ...]:
+            rule, verdict = one
+            area = int(codes[verdict.pair]) if verdict.extent is None else verdict.extent.founder
+            return (rule, area, int(operators[verdict.pair]), verdict.episode.opened)
+
+        return [verdict for _, verdict in sorted(zip(rules, told, strict=True), key=place)]

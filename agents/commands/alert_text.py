@@ -17,7 +17,7 @@ def cells(body: dict[str, Any]) -> list[Text]:
     count, lost = "" if body.get("count") is None else f"{body['count']} of {rule.get('threshold')}", _table(body, "lost")
     if lost:
         count = f"{lost.get('after')} of {lost.get('before')}"
-    where = area.get("h3") or area.get("name")
+    where = plain(area.get("h3") or area.get("name")) + _others(area)
     why = "; ".join(filter(None, (plain(body.get("cleared_by")), _handling(body)))) or rule.get("name")
     state = plain(body.get("state"))
     texts = [
@@ -51,6 +51,12 @@ def plain(value: object) -> str:
         return ""
     text = str(value)
     return text if text.isprintable() else "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _others(area: dict[str, Any]) -> str:
+    """How many more cells an incident has."""
+    others = area.get("cells")
+    return f" +{len(others) - 1}" if isinstance(others, list) and len(others) > 1 else ""
 
 
 def _handling(body: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ def _rule(city: City, rule: Rule) -> Row:
         if rule.window is None
         else f"{_clock(rule.window.start_s)} to {_clock(rule.window.end_s)} {city.time_zone}",
         "mode": "shadow" if rule.shadow else "active",
+        "merge": rule.merge,
     }
 
 
@@ -93,6 +94,7 @@ def _sentence(rule: Row) -> str:
     parts = [
         f"{' and '.join(rule['limits']) or 'no limit'} ({where})",
         rule["window"],
+        "cells that touch as one alert" if rule["merge"] else None,
         "shadow" if rule["mode"] == "shadow" else None,
     ]
     return f"{mark}{rule['name']}: {', '.join(part for part in parts if part)}"

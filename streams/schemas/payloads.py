@@ -18,6 +18,7 @@ from geo.alert import (
     ESCALATED,
     FEED_DEGRADED,
     FEED_SILENT,
+    MERGED,
     OVERCROWDED,
     POLICY_REFUSED,
     RAISED,
@@ -65,6 +66,13 @@ def _text(description: str) -> Meta:
 
 _Number = Annotated[int, Meta(ge=0)]
 _Time = Annotated[str, Meta(pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})]
+_Part = Annotated[
+    str,
+    Meta(description="Only of an incident that is `raised` as part of another one: the id of that one.", pattern=_UUID_PATTERN),
+]
+_Whole = Annotated[
+    str, Meta(description="Only of one `cleared` by `merged`: the id of the incident that goes on.", pattern=_UUID_PATTERN)
+]
 _H3 = Annotated[str, Meta(description="H3 index as lower-case hex.", pattern="^8[0-9a-f]{14}$")]
 
 
@@ -105,9 +113,18 @@ class HotSpot(msgspec.Struct):
 class Area(msgspec.Struct):
     """Where. If nothing is counted (`feed_silent`, `feed_degraded`, `policy_refused`), everything but type and name is null."""
 
-    type: Annotated[str, _word("What the area is: `cell` (of H3), `zone` (polygons), or `city`.", "cell", "zone", WHOLE_CITY)]
-    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex.")]
-    resolution: Annotated[int | None, _text("H3 resolution of the cell.")]
+    type: Annotated[
+        str,
+        _word(
+            "What the area is: `cell` (of H3), `cells` (an incident: cells that touch), `zone` (polygons), or `city`.",
+            "cell",
+            "cells",
+            "zone",
+            WHOLE_CITY,
+        ),
+    ]
+    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex; of `cells` the one in which it began.")]
+    resolution: Annotated[int | None, _text("H3 resolution of the cell, or of the cells.")]
     name: Annotated[str | None, _text("Name of the area; null for cells.")]
     centroid: Annotated[Position | None, _text("Its centre.")]
     boundary: Annotated[
@@ -116,6 +133,7 @@ class Area(msgspec.Struct):
     ]
     area_ha: Annotated[float | None, _text("Its size in hectares.")]
     hot_spot: Annotated[HotSpot | None, _text("Where in it most of the listed bikes are; null: none is listed.")]
+    cells: Annotated[list[_H3] | UnsetType, _text("Only of `cells`: the indexes of all of them, ascending.")] = UNSET
 
 
 class Bike(msgspec.Struct):
@@ -251,10 +269,11 @@ class Alert(msgspec.Struct):
         str | None,
         _word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
-            "bikes), `restocked` (enough bikes came), `returned` (the feed speaks again), `recovered` (the fleet is there "
-            "again), `accepted` (its loss is believed), `replaced` (a good policy of that id came) or `withdrawn` (the policy); null: it "
-            "has not ended.",
+            "bikes), `merged` (an older incident has its cells now), `restocked` (enough bikes came), `returned` (the feed "
+            "speaks again), `recovered` (the fleet is there again), `accepted` (its loss is believed), `replaced` (a good policy of "
+            "that id came) or `withdrawn` (the policy); null: it has not ended.",
             *CAUSES,
+            MERGED,
             RESTOCKED,
             RETURNED,
             RECOVERED,
@@ -268,6 +287,8 @@ class Alert(msgspec.Struct):
         int | UnsetType | None,
         _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
+    split_from: _Part | UnsetType = UNSET
+    merged_into: _Whole | UnsetType = UNSET
     missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
     refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
     lost: Annotated[Lost | UnsetType, _text("Only of `feed_degraded`: what it took away.")] = UNSET

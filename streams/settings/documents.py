@@ -107,6 +107,21 @@ class RuleDocument(Document):
             raise RefusedError("must have a minimum of at most the maximum", "Lower the minimum.")
         return self
 
+    @model_validator(mode="after")
+    def _merges_crowded_cells(self) -> Self:
+        if not self.urban_brain.merge:
+            return self
+        if self.area != "cell":
+            raise RefusedError(
+                f"must not merge areas that are no cells, got area {self.area}", 'Set area to "cell", or leave merge out.'
+            )
+        if self.most is None and self.urban_brain.per_hectare is None and self.urban_brain.share_of_fleet is None:
+            raise RefusedError("must have a maximum to merge what is over it", "Set one, or leave merge out.")
+        if self.urban_brain.scope != "each_operator":
+            rule = f"must not merge under scope {self.urban_brain.scope}: an incident is one operator's"
+            raise RefusedError(rule, 'Set scope to "each_operator", or leave merge out.')
+        return self
+
     @property
     def area(self) -> values.Area:
         """As written, else what an MDS document means: its geography as one."""

@@ -28,6 +28,7 @@ class Terms(BaseModel):
     respond_within: DurationMs = Field(_RULE.respond_within_ms, description='A duration like "15m".')
     resolve_within: DurationMs = Field(_RULE.resolve_within_ms, description='A duration like "1h".')
     bikes_cap: int = Field(_RULE.bikes_cap, ge=0, le=1000, description="Most bikes that an alert lists, 0 to 1000.")
+    merge: bool = Field(_RULE.merge, description="true: crowded cells that touch are told of as one.")
 
     @model_validator(mode="after")
     def _target_clears(self) -> Self:
@@ -49,4 +50,5 @@ class Terms(BaseModel):
             "respond_within_ms": self.respond_within,
             "resolve_within_ms": self.resolve_within,
             "bikes_cap": self.bikes_cap,
+            "merge": self.merge,
         }

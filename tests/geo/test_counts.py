@@ -61,6 +61,20 @@ def test_compaction_keeps_what_it_is_told_to_keep_and_says_where_it_is_now() -> 
     assert counts.pairs(cells[:1], np.zeros(1, np.int16)).tolist() == [10]
 
 
+def test_where_no_bike_ever_stood_there_is_none_also_if_no_pair_is_left() -> None:
+    """A layer that was restored, or compacted, while it was empty is asked about other places when bikes are to be brought."""
+    nothing = np.zeros(0, np.int64)
+    restored, compacted = Counts.restore(nothing, nothing.astype(np.int16), nothing.astype(np.int32)), Counts()
+    compacted.pairs(np.array([7], np.int64), np.zeros(1, np.int16))
+    compacted.compact(np.zeros(1, np.bool_))
+    for counts in (restored, compacted):
+        assert counts.by_operator(np.array([7], np.int64), 2).tolist() == [[0, 0]]
+        assert counts.size == 0 and len(counts.count) > 0
+        pair = counts.pairs(np.array([8], np.int64), np.zeros(1, np.int16))
+        counts.change(pair[:0], pair)
+        assert counts.by_operator(np.array([7, 8], np.int64), 1).tolist() == [[0], [1]]
+
+
 @pytest.mark.parametrize("resolution", range(0, 13))
 def test_no_cell_is_smaller_than_the_least_one(resolution: int) -> None:
     pentagons = h3.get_pentagons(resolution)

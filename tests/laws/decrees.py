@@ -16,6 +16,7 @@ from geo.states import STATES, VEHICLES
 from geo.windows import DAY_S, DAYS
 from streams.policy_documents import read_policy
 from tests.laws import answers
+from tests.laws.merging import Merging
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
 
@@ -25,17 +26,17 @@ CONTROL = "zz."
 TOPIC = f"{CONTROL}policies"
 
 
-def written(ruler: Ruler, timeline: Timeline, last_ms: int) -> list[Written]:
+def written(ruler: Ruler, timeline: Timeline, last_ms: int, merging: Merging | None = None) -> list[Written]:
     """Documents in order of time, the last at `last_ms` at most."""
     r = ruler.r
     if last_ms < ruler.start:
         return []
     city = timeline.epochs[0].cities[0]
     moments = sorted(r.randint(ruler.start - 10 * ruler.tick_ms, last_ms) for _ in range(r.choice((0, 1, 3, 6, 10))))
-    return [_document(ruler, timeline, city, moment) for moment in moments]
+    return [_document(ruler, timeline, city, moment, merging) for moment in moments]
 
 
-def _document(ruler: Ruler, timeline: Timeline, city: City, at_ms: int) -> Written:
+def _document(ruler: Ruler, timeline: Timeline, city: City, at_ms: int, merging: Merging | None) -> Written:
     r = ruler.r
     name = r.choice(("policy-0", "policy-1", "decree-0", "decree-0", "decree-1", "decree-2", "parking"))
     target = r.choice((None, None, *timeline.cities))
@@ -55,6 +56,7 @@ def _document(ruler: Ruler, timeline: Timeline, city: City, at_ms: int) -> Writt
         policy = replace(policy, until_ms=None)
     if r.random() < 0.05:
         policy = replace(policy, rules=())
+    policy = merging.policy(policy) if merging else policy
     body = document(policy, target)
     problems: tuple[str, ...] = ()
     if r.random() < 0.12:
@@ -110,6 +112,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
         "resolve_within": f"{rule.resolve_within_ms}ms",
         "bikes_cap": rule.bikes_cap,
         "mode": "shadow" if rule.shadow else "active",
+        "merge": rule.merge or None,
     }
     told: dict[str, Any] = {
         "rule_id": rule.rule_id,

@@ -54,15 +54,24 @@ class Thing:
 
 class Fleet:
     def __init__(
-        self, r: random.Random, timeline: Timeline, feeds: Sequence[FeedOf], anchor: tuple[int, int], start: int
+        self,
+        r: random.Random,
+        timeline: Timeline,
+        feeds: Sequence[FeedOf],
+        anchor: tuple[int, int],
+        start: int,
+        spread: int | None = None,
     ) -> None:
+        """spread: how far bikes are parked from the hot spots, tenths of a metre, and then they are many; None: any."""
         self.r, self.timeline, self.feeds, self.anchor, self.now = r, timeline, feeds, anchor, start
         self.ttl = timeline.epochs[0].bike.ttl_ms
-        spread = r.choice((0, 150, 400))
+        drawn = r.choice((0, 150, 400))
         self.hot = [self._somewhere(r.choice((20_000, 200_000))) for _ in range(r.choice((1, 2, 4)))]
-        self.spread = spread
+        self.spread = drawn if spread is None else spread
         operators = sorted({o for epoch in timeline.epochs for o in epoch.operators})
         names = r.sample(NAMES, r.choice((2, 4, 6, 8, len(NAMES))))
+        if spread is not None:
+            names, self.hot = list(NAMES), self.hot[:2]
         statusless = {o for o in operators if r.random() < 0.25}
         self.things = [
             Thing(o, name, self._parking(), None if o in statusless else r.choice(PARKED), self._offset())

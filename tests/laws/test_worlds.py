@@ -67,6 +67,20 @@ EVENTS = {
     ("response", "rejected", None): 40,
     ("response", "in a silence", None): 10,
     ("response", "to none", None): 100,
+    ("incident", "raised", None): 400,
+    ("incident", "updated", None): 800,
+    ("incident", "cleared", "moved"): 50,
+    ("incident", "cleared", "ridden"): 20,
+    ("incident", "cleared", "status_only"): 10,
+    ("incident", "cleared", "expired"): 50,
+    ("incident", "cleared", "policy"): 20,
+    ("incident", "cleared", "merged"): 20,
+    ("incident of several", "updated", None): 300,
+    ("incident of several", "cleared", "policy"): 3,
+    ("incident without its founding cell", "updated", None): 100,
+    ("incident split off", "raised", None): 15,
+    ("incident with moves", "updated", None): 300,
+    ("incident shadow", "raised", None): 10,
 }
 
 
@@ -82,6 +96,23 @@ def traits(event: TrueEvent) -> Iterator[tuple[str, str]]:
     yield from ((word, event.state) for word, has in special.items() if has)
     if event.operator_body is not None and b"count_all_operators" in event.operator_body:
         yield "all operators", "told to three"
+
+
+def of_incident(event: TrueEvent) -> Iterator[str]:
+    """What is special about an incident's event."""
+    body = orjson.loads(event.body)
+    if (cells := body["area"].get("cells")) is None:
+        return
+    special = {
+        " of several": len(cells) > 1,
+        " without its founding cell": body["area"]["h3"] not in cells,
+        " split off": "split_from" in body,
+        " with moves": bool(body["moves"]),
+        " shadow": event.shadow,
+        " that was answered": "response" in body,
+    }
+    yield "incident"
+    yield from (f"incident{word}" for word, has in special.items() if has)
 
 
 def handled(events: list[TrueEvent]) -> Iterator[tuple[str, str]]:
@@ -117,6 +148,7 @@ def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> Non
             for (_, outcome), n in tick.outcomes.items():
                 outcomes[outcome] += n
         for event in (event for told in truth.events.values() for event in told):
+            events.update((word, event.state, event.cleared_by) for word in of_incident(event))
             kind = event.kind
             if kind == "feed_silent":
                 kind = "operator silent" if event.operator else "city silent"

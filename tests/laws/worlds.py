@@ -16,6 +16,7 @@ from geo.params import FOR_EVER, BikeParams, City, Epoch, Planning, Rule, Timeli
 from tests.laws import answers, decrees
 from tests.laws.blackouts import Blackouts, with_holds
 from tests.laws.fleet import Fleet, Sent
+from tests.laws.merging import Merging
 from tests.laws.nights import Night
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
@@ -119,6 +120,8 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = night.over(timeline)
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
+    merging = Merging.of(seed)
+    timeline = merging.timeline(timeline) if merging else timeline
     timeline = answers.with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
     dark = random.Random(f"blackouts of {seed}")
     blackouts = None
@@ -126,12 +129,12 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
         timeline = with_holds(dark, timeline)
         blackouts = Blackouts(dark, timeline)
     feeds = _feeds(r, anchor)
-    fleet = Fleet(r, timeline, list(feeds.values()), anchor, start)
+    fleet = Fleet(r, timeline, list(feeds.values()), anchor, start, merging.spread if merging else None)
     fleet.blackouts = blackouts
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
     clerk = replace(ruler, r=random.Random(f"documents of {seed}"))
-    written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0)) if seed % 2 else []
+    written = decrees.written(clerk, timeline, max((one.record_ms for one in sent), default=0), merging) if seed % 2 else []
     here = World(timeline, feeds, sent, counts, f"world({seed}, {size}, is_sorted={is_sorted})", tuple(written))
     return _answered(here, random.Random(f"answers of {seed}"), is_sorted=is_sorted) if timeline.responses else here
 

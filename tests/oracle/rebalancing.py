@@ -12,9 +12,10 @@ from geo.params import City, Planning, Rule
 from geo.plan import DEPOT, NO_LIMIT, Excess, Move, Places, Plan
 from tests.oracle import bodies, places
 from tests.oracle import plan as truth
+from tests.oracle.incidents import IncidentsTruth
 from tests.oracle.places import Force
 from tests.oracle.plane import Point
-from tests.oracle.rules import Episode, Haul, RulesTruth, Spot
+from tests.oracle.rules import Episode, Haul, Spot
 
 AVAILABLE, BICYCLE = 1, 1
 Area = tuple[str, tuple[str, str], str]
@@ -33,7 +34,7 @@ class Spotted:
     areas: set[Area] = field(default_factory=set)
 
 
-class RebalancingTruth(RulesTruth):
+class RebalancingTruth(IncidentsTruth):
     """A city's plans. waiting: (the tick at which the newest acts, moves by spot and opening tick), until it does."""
 
     waiting: tuple[int, dict[tuple[Spot, int], list[Haul]]] | None = None

@@ -12,6 +12,7 @@ import orjson
 from geo.params import City
 from tests.oracle.bodies import TrueEvent, dumps, rfc_3339
 from tests.oracle.city import CityTruth
+from tests.oracle.incidents import Incident
 from tests.oracle.places import DAY, first_moment
 from tests.oracle.rules import Episode, Spot
 
@@ -27,12 +28,16 @@ class TrueReport:
 
 @dataclass
 class Case:
-    """One episode: who and where, when (ms), and what became of it. cleared_by None: it is open."""
+    """One episode: who and where, when (ms), and what became of it. cleared_by None: it is open.
+
+    since: the tick from which its deadlines, and how long it took, are counted.
+    """
 
     spot: Spot
     day: int
     opened: int
-    episode: Episode
+    since: int
+    episode: Episode | Incident
     cleared: int = 0
     cleared_by: str | None = None
     deadlines: tuple[int, int] = (0, 0)  # by which to respond, and to resolve
@@ -73,7 +78,13 @@ class ReportTruth:
         opened = at(body["opened_at"])
         if event.state == "raised":
             (spot,) = (s for s in self.city.episodes if is_of(s, event))
-            self.cases.append(Case(spot, self.day, opened, self.city.episodes[spot]))
+            episode: Episode | Incident = self.city.episodes[spot]
+            since = k
+            for (_, key, operator), incidents in self.city.incidents.items():
+                for one in incidents:
+                    if (key, operator, one.founder, one.opened) == (event.rule, event.operator, event.area, k):
+                        episode, since = one, one.since
+            self.cases.append(Case(spot, self.day, opened, since, episode))
         elif event.state == "cleared":
             (case,) = (c for c in self.cases if c.cleared_by is None and c.opened == opened and is_of(c.spot, event))
             case.cleared, case.cleared_by = at(body["observed_at"]), event.cleared_by
@@ -118,7 +129,7 @@ class ReportTruth:
             respond_by, resolve_by = case.deadlines if case.cleared_by else self._deadlines_now(case)
             if case.episode.handling.answered is not None:
                 response = (case.episode.handling.answered + 1) * self.city.timeline.tick_ms
-                answers.append(response - case.opened)
+                answers.append(response - self._since(case))
                 counts["responded"] += 1
                 counts["responded_in_time"] += response <= respond_by
             if case.cleared_by is None:
@@ -126,7 +137,7 @@ class ReportTruth:
             elif case.cleared_by in ("status_only", "expired"):
                 counts["lapsed"] += 1
             else:
-                ends.append(case.cleared - case.opened)
+                ends.append(case.cleared - self._since(case))
                 counts["resolved"] += 1
                 counts["resolved_in_time"] += case.cleared <= resolve_by
         due = counts["opened"] - counts["withdrawn"]
@@ -141,7 +152,10 @@ class ReportTruth:
     def _deadlines_now(self, case: Case) -> tuple[int, int]:
         force = self.city.force[case.spot.policy]
         (rule,) = (rule for rule in force.rules if rule.key == case.spot.rule)
-        return self.city._deadlines(force, rule, case.episode)
+        return self.city._deadlines(force, rule, case.since)
+
+    def _since(self, case: Case) -> int:
+        return (case.since + 1) * self.city.timeline.tick_ms
 
     def open(self) -> Iterator[TrueReport]:
         """The records told last of days of which something was open then."""

@@ -117,9 +117,12 @@ class RulesTruth:
         for force in before.values():
             for kind in KINDS:
                 for rule in force.rules:
+                    ended = set[str]()
                     for spot in self._spots(force, kind, rule):
                         if not self._goes_on(force, rule, spot, now.get(spot.policy)):
                             self._end_by_policy(force, rule, spot)
+                            ended.add(spot.operator)
+                    self._end_incidents(force, rule, ended)
         self.force, self.tables = now, {}
         for policy, old in old_tables.items():
             if policy in now:
@@ -132,7 +135,7 @@ class RulesTruth:
         heir = next((one for one in now.rules if one.key == rule.key), None) if now else None
         if now is None or heir is None:
             return False
-        if (rule.area, rule.all_operators, rule.shadow) != (heir.area, heir.all_operators, heir.shadow):
+        if (rule.area, rule.all_operators, rule.shadow, rule.merge) != (heir.area, heir.all_operators, heir.shadow, heir.merge):
             return False
         if rule.area == "cell" and rule.resolution != heir.resolution:
             return False
@@ -198,6 +201,8 @@ class RulesTruth:
                 self._judge_spot(force, rule, spot)
             elif spot in self.episodes and self.episodes[spot].sequence:
                 self._tell_handling(force, rule, spot, self.episodes[spot])
+        if rule.merge:
+            self._tell_incidents(force, rule)
 
     def _numbers(self, force: Force, rule: Rule, spot: Spot) -> Numbers:
         counts = self._counts(force)
@@ -265,20 +270,24 @@ class RulesTruth:
         delta = abs(found.excess - episode.last_excess)
         due = (self.k - episode.last_tick) * self.timeline.tick_ms >= rule.update_interval_ms
         graver = episode.handling.severity(found.severity) != episode.severity
-        if due and (graver or _enough(delta, episode.last_excess) or _lead_elsewhere(episode.told, episode.hauls)):
+        if due and (graver or enough(delta, episode.last_excess) or lead_elsewhere(episode.told, episode.hauls)):
             self._say(force, rule, spot, episode, "updated", None)
         return None
 
     def _tell_handling(self, force: Force, rule: Rule, spot: Spot, episode: Episode) -> bool:
         """Whether there was something to tell of deadlines or of a response."""
-        handling, deadlines = episode.handling, self._deadlines(force, rule, episode)
+        state = self._handled(force, rule, episode.handling, episode.opened)
+        if state is not None:
+            self._say(force, rule, spot, episode, state, None)
+        return state is not None
+
+    def _handled(self, force: Force, rule: Rule, handling: Handling, since: int) -> str | None:
+        """As what deadlines and a response are to be told, if there is anything to tell of them."""
         answerable = self.timeline.responses and not rule.shadow
+        deadlines = self._deadlines(force, rule, since)
         causes = handling.new_causes(deadlines, self.k * self.timeline.tick_ms, answerable=answerable)
         handling.escalations += tuple((cause, self.k) for cause in causes)
-        if not causes and not handling.news:
-            return False
-        self._say(force, rule, spot, episode, "escalated" if causes else "updated", None)
-        return True
+        return "escalated" if causes else "updated" if handling.news else None
 
     def _answer(self, answer: Answer) -> None:
         """A response of tick k, after all that happens at it."""
@@ -286,10 +295,27 @@ class RulesTruth:
             more = ("deficit",) if spot.kind == "deficit" else ()
             name = bodies.id_of(self.name, spot.rule, spot.area, spot.operator, episode.opened, *more)
             rule = next(rule for rule in self.force[spot.policy].rules if rule.key == spot.rule)
-            if episode.sequence and name == answer.episode_id and spot.operator == answer.operator and not rule.shadow:
+            told = episode.sequence and not rule.shadow and not rule.merge
+            if told and name == answer.episode_id and spot.operator == answer.operator:
                 episode.handling.take(answer, self.k)
                 return
-        self.unheeded += 1
+        if not self._answer_incident(answer):
+            self.unheeded += 1
+
+    # --- cells that are told of as one (tests/oracle/incidents.py) -----------------------------------------------------
+
+    def _hush(self, spot: Spot, episode: Episode, state: str) -> None:
+        """What would be told of a cell."""
+
+    def _tell_incidents(self, force: Force, rule: Rule) -> None:
+        """After the cells of a rule were judged."""
+
+    def _end_incidents(self, force: Force, rule: Rule, operators: set[str]) -> None:
+        """After the episodes of these operators were ended by policy."""
+
+    def _answer_incident(self, answer: Answer) -> bool:
+        """Whether a response has joined one."""
+        return False
 
     # --- events --------------------------------------------------------------------------------------------------------
 
@@ -302,11 +328,13 @@ class RulesTruth:
             episode.last_tick, episode.last_excess, episode.told = self.k, excess, episode.hauls
         episode.sequence += 1
         episode.handling.news = False
+        if rule.merge:
+            return self._hush(spot, episode, state)
         if rule.area == "cell":
             area = bodies.cell_part(rule, spot.area, bikes)
         else:
             area = bodies.zone_part(self._zone(force, rule, spot.area), bikes)
-        respond_by, resolve_by = self._deadlines(force, rule, episode)
+        respond_by, resolve_by = self._deadlines(force, rule, episode.opened)
         body = {
             "severity": episode.severity,
             "kind": spot.kind,
@@ -328,9 +356,10 @@ class RulesTruth:
         here = [n for (key, where, _), n in self._counts(force).items() if (key, where) == (rule.key, spot.area)]
         known = rule.all_operators and len(here) >= 3
         self._emit(spot, episode.opened, episode.sequence, state, cleared_by, body, sum(here), known=known, shadow=rule.shadow)
+        return None
 
-    def _deadlines(self, force: Force, rule: Rule, episode: Episode) -> tuple[int, int]:
-        start = episode.opened * self.timeline.tick_ms
+    def _deadlines(self, force: Force, rule: Rule, since: int) -> tuple[int, int]:
+        start = since * self.timeline.tick_ms
         opened = start + self.timeline.tick_ms
         respond, resolve = opened + rule.respond_within_ms, opened + rule.resolve_within_ms
         window = places.window_of(rule, force.city.offsets, start) if rule.window else None
@@ -359,9 +388,10 @@ class RulesTruth:
         *,
         known: bool = False,
         shadow: bool = False,
+        more: tuple[str, ...] = (),
     ) -> None:
         """known: the operator may know `everyone`."""
-        more = ("deficit",) if spot.kind == "deficit" else ()
+        more = ("deficit",) if spot.kind == "deficit" else more
         episode_id = bodies.id_of(self.name, spot.rule, spot.area, spot.operator, opened, *more)
         body |= {
             "schema": "urban-brain/alert/1",
@@ -400,17 +430,17 @@ def placed(force: Force, operator: str, bike: Row | Fact) -> tuple[tuple[str, st
     return None if place is None else (place[0].key, place[1])
 
 
-def _enough(delta: int, told: int) -> bool:
+def enough(delta: int, told: int) -> bool:
     return delta > 0 and (delta >= 3 or 5 * delta >= told)
 
 
-def _lead_elsewhere(told: list[Haul], now: list[Haul]) -> bool:
+def lead_elsewhere(told: list[Haul], now: list[Haul]) -> bool:
     """Whether moves have changed enough to tell."""
     before, after = ({haul.to: haul.bikes for haul in hauls} for hauls in (told, now))
     if any(to != 0 and to not in after for to in before):
         return True
     deltas = [after.get(to, 0) - before.get(to, 0) for to in before | after]
-    return _enough(max(sum(d for d in deltas if d > 0), -sum(d for d in deltas if d < 0)), sum(before.values()))
+    return enough(max(sum(d for d in deltas if d > 0), -sum(d for d in deltas if d < 0)), sum(before.values()))
 
 
 def _has_limit(rule: Rule, kind: str) -> bool:

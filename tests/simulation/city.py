@@ -50,6 +50,12 @@ def rule(per_hectare: str = "0.5", rule_id: str = "density") -> Rule:
     )  # fmt: skip
 
 
+def touching() -> Rule:
+    """Cells of a few metres: the spots spread over several of them."""
+    terms = {"for_ms": 5_000, "keep_firing_for_ms": 10_000, "cooldown_ms": 10_000, "update_interval_ms": 10_000}
+    return Rule("default", "touching", "Touching", maximum=0, resolution=12, merge=True, bikes_cap=3, **terms)  # type: ignore[arg-type]
+
+
 def policies() -> tuple[Policy, ...]:
     """One spot for both operators together, open five minutes of every ten; and a rule on trial in the rest of the city."""
     terms = {"for_ms": 10_000, "keep_firing_for_ms": 10_000, "cooldown_ms": 30_000, "update_interval_ms": 10_000}
@@ -71,7 +77,7 @@ def epoch(from_tick: int = FOR_EVER, *, digest: str = "00" * 32, per_hectare: st
     )
     operators = ("alpha", "beta")
     city = City(
-        name, 0, "Night/Shift", ((box,),), (rule(per_hectare),), operators, policies(), ZONES, NIGHTS, density_interval_ms=20_000
+        name, 0, "Night/Shift", ((box,),), (rule(per_hectare), touching()), operators, policies(), ZONES, NIGHTS, density_interval_ms=20_000
     )  # fmt: skip
     return Epoch(
         from_tick, digest, BikeParams(ttl_ms=300_000), ("alpha", "beta"), (("alpha", 90_000), ("beta", 90_000)), (city,)

@@ -110,3 +110,14 @@ async def test_killing_workers_while_operators_answer_changes_nothing(seed: int)
     refused = [orjson.loads(stored.value or b"")["origin"]["topic"] for stored in kafka.log(QUARANTINE)]
     wrong = {record.topic for record in answers(seed) if record.value == b"junk"}
     assert wrong <= set(refused)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_rival_answers_changes_no_byte_of_an_operators_alerts(seed: int) -> None:
+    """Nor can it answer for the other: only what stands on alpha's own topic joins alpha's alerts."""
+    own = [record for record in answers(seed) if record.topic == "responses.alpha"]
+    run = Backtest(hurried(), FEEDS, controls=CONTROLS).run(with_documents(pings(seed), own))
+    told = [event.operator_body for event in run if event.operator == "alpha"]
+    both = Backtest(hurried(), FEEDS, controls=CONTROLS).run(with_documents(pings(seed), answers(seed)))
+    assert told == [event.operator_body for event in both if event.operator == "alpha"]
+    assert any(body is not None and b'"response"' in body for body in told)

@@ -40,5 +40,5 @@ def test_what_nobody_owns_goes_to_the_city_only() -> None:
 
 
 def test_a_rule_on_trial_is_told_in_a_topic_of_its_own_and_nowhere_else() -> None:
-    for state in ("raised", "updated", "cleared"):
+    for state in ("raised", "updated", "escalated", "cleared"):
         assert told(replace(RAISED, state=state, shadow=True, operator_body=None)) == [("alerts.shadow", RAISED.body)]

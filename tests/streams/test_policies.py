@@ -201,6 +201,13 @@ def rule(**terms: Any) -> Change:
         (rule(urban_brain={"prepare": "25h"}), "should be less than or equal to 86400000"),
         (rule(start_time=None, end_time=None), "must have a window to prepare for"),
         (rule(urban_brain={"mode": "off"}), "mode: should be 'active' or 'shadow'"),
+        (rule(urban_brain={"merge": True}), "must not merge areas that are no cells, got area zone"),
+        (rule(maximum=None, minimum=None, urban_brain={"merge": True, "area": "cell"}), "must have a maximum to merge"),
+        (
+            rule(minimum=None, urban_brain={"merge": True, "area": "cell", "scope": "all_operators"}),
+            "must not merge under scope all_operators: an incident is one operator's",
+        ),
+        (rule(minimum=None, urban_brain={"merge": "yes", "area": "cell"}), "merge: should be a valid boolean"),
         (rule(urban_brain={"share_of_fleet": 1.5}), "must be greater than 0 and at most 1"),
         (lambda p, g: p["policies"][0].update(mode_id="passenger_services"), 'must be "micromobility"'),
         (lambda p, g: p["policies"][0].update(policy_id="built-in"), 'must not have the policy_id "built-in"'),

@@ -172,8 +172,8 @@ def test_an_operator_can_neither_read_what_is_not_its_own_nor_write_it(system: S
     for group in ("blue.dispatch", "urban-brain", "amber"):
         assert read(system, "amber", own, group) == no_group
     outputs = [names.facts, names.progress, names.alerts, names.alerts_open, names.alerts_shadow, names.quarantine]
-    outputs += [names.changelog("pings.amber"), names.changelog(names.facts), names.policies, names.responses("blue")]
-    outputs += [names.density, names.report]
+    outputs += [names.density, names.report, names.changelog("pings.amber"), names.changelog(names.facts)]
+    outputs += [names.policies, names.responses("blue")]
     with ThreadPoolExecutor(8) as at_once:
         assert {*at_once.map(lambda topic: read(system, "amber", topic), [rivals, "pings.amber", "pings.blue", *outputs])} == {
             no_topic
