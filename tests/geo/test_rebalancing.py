@@ -289,3 +289,89 @@ def test_a_change_of_few_bikes_is_not_told_but_a_cell_not_to_go_to_any_more_is()
     it.say(*parked(1, FAR, "two"))
     it.nothing(40)
     assert [what for _, _, what in told_moves(it)][before:] == [{"near": 2, DEPOT: 23}]
+
+
+def of_square(it: Town) -> list[tuple[str, dict[str, int]]]:
+    """(state, moves) of the square's own events."""
+    mine = [event for event in it.told if event.area == h3.int_to_str(CELL) and event.kind == "overcrowded"]
+    return [(event.state, moves(event)) for event in mine]
+
+
+def test_what_places_share_goes_to_shortages_first() -> None:
+    """Two more may come to both together: all of it is for the station, though the plaza is nearer."""
+    stations = policy(zone_rule("station", "station", minimum=4, maximum=6), operators=OPERATORS)
+    both = Rule("limit", "both", "Both", area="zone", geographies=("plaza", "station"), maximum=4, for_ms=0)
+    limit = Policy("limit", "Limit", (both,))
+    places = [zone("plaza", NEAR), zone("station", FAR)]
+    it = town(epoch(at_most(10), policies=[stations, limit], geographies=places))
+    it.say(*bikes(12), *parked(2, NEAR))
+    it.nothing(50)
+    assert told_moves(it)[-1][2] == {"far": 2, DEPOT: 5}
+
+
+def test_a_zone_that_lacks_bikes_is_one_place_with_the_cell_that_they_stand_in() -> None:
+    rules = policy(zone_rule("station", "station", minimum=4, maximum=6), operators=("ant",))
+    it = town(epoch(at_most(10), policies=[rules], geographies=[zone("station", NEAR)]))
+    it.say(*bikes(12), *parked(1, NEAR))
+    it.nothing(50)
+    assert told_moves(it)[-1][2] == {"near": 4, DEPOT: 3}
+
+
+def test_a_zone_whose_shortage_is_over_is_no_place_of_its_own() -> None:
+    """Its alert is still open. There are bikes in it, but none at its middle."""
+    terms = {"minimum": 2, "maximum": 20, "keep_firing_for_ms": 1_000_000}
+    rules = policy(zone_rule("station", "station", **terms), operators=("ant",))
+    it = town(epoch(at_most(10), policies=[rules], geographies=[zone("station", FAR, 60_000)]))
+    it.nothing(7)
+    it.say(*bikes(12))
+    aside = h3.grid_ring(FAR, 1)[0]
+    it.say(*parked(2, aside))
+    it.nothing(50)
+    assert [event.state for event in it.told if event.kind == "deficit"] == ["raised", "updated"]
+    assert told_moves(it)[-1][2] == {h3.int_to_str(aside): 3, DEPOT: 4}
+
+
+def test_a_zone_at_whose_middle_bikes_would_count_elsewhere_is_not_gone_to() -> None:
+    rules = policy(
+        zone_rule("kiosk", "kiosk", maximum=5),
+        zone_rule("station", "station", minimum=4, maximum=6),
+        operators=("ant",),
+    )
+    places = [zone("kiosk", FAR), zone("station", FAR, 30_000)]
+    it = town(epoch(at_most(10), policies=[rules], geographies=places))
+    it.say(*bikes(12), *parked(2, NEAR))
+    it.nothing(50)
+    assert told_moves(it)[-1][2] == {"near": 3, DEPOT: 4}
+
+
+def test_nothing_is_brought_to_an_area_whose_own_alert_is_still_open() -> None:
+    """It has room again, but its alert waits for that to last."""
+    it = town(epoch(at_most(10, keep_firing_for_ms=1_000_000)))
+    it.say(*parked(12, NEAR))
+    it.nothing(20)
+    it.say(*taken(parked(10, NEAR)), *bikes(12))
+    it.nothing(50)
+    assert of_square(it) == [("raised", {}), ("updated", {DEPOT: 7})]
+
+
+def test_that_the_depot_is_not_gone_to_any_more_is_told_with_the_next_change() -> None:
+    it = town(epoch(at_most(10)))
+    it.say(*bikes(11), *parked(2, NEAR), *parked(2, BESIDE, "m"))
+    it.nothing(40)
+    assert of_square(it)[-1][1] == {"near": 3, "beside": 2, DEPOT: 1}
+    it.say(*taken(parked(1, NEAR)))
+    it.nothing(40)
+    assert len(of_square(it)) == 2
+    (hauls,) = [episode.hauls for watch in it.state.watches for episode in watch.episodes.values()]
+    assert sorted(haul.bikes for haul in hauls) == [2, 4]
+
+
+def test_bikes_fewer_to_some_places_are_told_if_they_are_three_though_others_get_fewer_more() -> None:
+    """Three fewer to two cells, one more to the depot: and the excess, two fewer, is not worth an alert."""
+    it = town(epoch(at_most(10)))
+    it.say(*bikes(25), *parked(2, NEAR), *parked(2, BESIDE, "m"))
+    it.nothing(40)
+    assert of_square(it)[-1][1] == {"near": 3, "beside": 2, DEPOT: 15}
+    it.say(*taken(bikes(2)), *parked(2, NEAR, "x"), *parked(1, BESIDE, "y"))
+    it.nothing(40)
+    assert of_square(it)[2:] == [("updated", {"near": 1, "beside": 1, DEPOT: 16})]
