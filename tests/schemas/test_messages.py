@@ -67,7 +67,7 @@ def test_every_alert_fits_the_schema_and_has_no_field_that_it_does_not_tell_of()
         assert "count_all_operators" in body if citys else body["rule"].get("scope") or "count_all_operators" not in body
         kinds[body["kind"], body["state"]] += body["kind"] != POLICY_REFUSED
     kinds += Counter()
-    assert len(kinds) == 10
+    assert len(kinds) == 12
     assert min(kinds.values()) > 5, kinds
 
 
