@@ -522,13 +522,19 @@ MUTATIONS = (
         "geo/incidents.py",
         "going[part_of[self._oldest(pairs, episodes)]].append(incident)",
         "going[part_of[pairs[0]]].append(incident)",
-        "what falls apart keeps its id where its first cell is, not its oldest",
+        "an incident that falls apart keeps its id where its first cell is, not its oldest",
     ),
     Mutation(
         "geo/incidents.py",
-        "Episode(since=parent.episode.since if parent else tick)",
-        "Episode(since=tick)",
-        "splitting gives more time",
+        "episode.since, episode.handling = parent.episode.since, deepcopy(parent.episode.handling)",
+        "episode.handling = deepcopy(parent.episode.handling)",
+        "splitting an incident gives more time",
+    ),
+    Mutation(
+        "geo/incidents.py",
+        "episode.since, episode.handling = parent.episode.since, deepcopy(parent.episode.handling)",
+        "episode.since = parent.episode.since",
+        "what was split from an incident was never answered",
     ),
     Mutation(
         "geo/incidents.py",
@@ -539,8 +545,8 @@ MUTATIONS = (
     ),
     Mutation(
         "geo/episodes.py",
-        " or self.told_cells != self.cells",
-        "",
+        "self.told_cells != self.cells or _lead_elsewhere(self.told, self.hauls)",
+        "_lead_elsewhere(self.told, self.hauls)",
         "other cells of an incident are no news",
     ),
     Mutation(

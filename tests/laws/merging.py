@@ -57,11 +57,13 @@ class Merging:
     def _terms(self, rule: Rule) -> dict[str, Any]:
         r = self.r
         resolution = r.choice((10, 11, 11, 12, 12))
-        terms: dict[str, Any] = {"merge": True, "area": "cell", "resolution": resolution, "capacity": None}
+        limits = dict.fromkeys(
+            ("maximum", "per_hectare", "per_hectare_text", "capacity", "share_of_fleet")
+        )  # one way to state it
+        terms: dict[str, Any] = {"merge": True, "area": "cell", "resolution": resolution, **limits}
         if rule.share_of_fleet is not None and r.random() < 0.5:
             return terms | {"share_of_fleet": Fraction("0.02")}
         few = r.choice((0, 0, 0, 0, 0, 1))
-        terms["share_of_fleet"] = None
         if rule.per_hectare is None:
             return terms | {"maximum": few}
         text = f"{(few + 0.3 if few else 0.1) / HECTARES[resolution]:.4f}"

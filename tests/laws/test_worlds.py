@@ -81,6 +81,9 @@ EVENTS = {
     ("incident split off", "raised", None): 15,
     ("incident with moves", "updated", None): 300,
     ("incident shadow", "raised", None): 10,
+    ("incident", "escalated", None): 400,
+    ("incident that was answered", "raised", None): 3,
+    ("incident that was answered", "cleared", "merged"): 3,
 }
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from geo.params import Timeline
 from streams.outbox import Record
-from tests.simulation.city import TPS
+from tests.simulation.city import START_MS, TICK_MS, TPS, epoch, timeline
 from tests.simulation.test_simulation import (
     CITY,
     assert_right,
@@ -111,13 +116,9 @@ async def test_whoever_loads_an_older_snapshot_leaves_newer_counts_alone_until_i
     assert kafka.compacted(DENSITY) == shown
 
 
-NIGHTS = 15
-"""A log in which one operator's first day is complete at the second midnight, and the other's is not."""
-
-
-async def in_the_second_night(kafka: Kafka) -> SimWorker:
+async def in_the_second_night(kafka: Kafka, line: Timeline | None = None) -> SimWorker:
     """A worker that owns everything and has told of the first day, but not of the second."""
-    one = worker(kafka)
+    one = worker(kafka, line)
     await one.own(TPS)
     for tp in TPS[:-1]:
         while await one.pump(tp, 10):
@@ -127,36 +128,42 @@ async def in_the_second_night(kafka: Kafka) -> SimWorker:
     return one
 
 
-async def test_a_zombie_that_tells_of_a_day_as_it_was_is_put_right() -> None:
-    """Of one that is complete by now, which the city has forgotten, and of one that is not."""
-    kafka = new_world(NIGHTS)
-    old = await in_the_second_night(kafka)
-    first = {stored.key: stored for stored in kafka.log(REPORT)}
-    new = worker(kafka)
+def without_rules() -> Timeline:
+    """The same city, but seven minutes after its log begins there is no rule any more: whatever is open is over."""
+    one = epoch()
+    cities = tuple(replace(city, rules=(), policies=()) for city in one.cities)
+    return timeline(one, replace(one, from_tick=(START_MS + 420_000) // TICK_MS, hash="11" * 32, cities=cities))
+
+
+@pytest.mark.parametrize("line", [timeline(), without_rules()], ids=["still open", "complete"])
+async def test_a_zombie_that_tells_of_a_day_as_it_was_is_put_right(line: Timeline) -> None:
+    """Of one that may be told again, and of one that is complete, which the city has forgotten: the log has not."""
+    kafka = new_world(5)
+    old = await in_the_second_night(kafka, line)
+    first = list(kafka.log(REPORT))
+    new = worker(kafka, line)
     await new.own(TPS)
     await new.drain()
     right = kafka.compacted(REPORT)
     held = {told.key for city in new.city.states[0].cities.values() for told in city.reports.newest()}
-    again = [key for key in first if right[key] != first[key].value]
-    assert set(again) - held, "a day that was told again is complete, or this proves less"
-    for key in first:
-        kafka.append(Record(REPORT, 0, key, first[key].value, tuple(first[key].headers.items())))
+    assert {stored.key for stored in first} & held == (set() if line.epochs[1:] else {stored.key for stored in first})
+    kafka.log(REPORT).extend(first)
     for key in held:
         kafka.append(Record(REPORT, 0, key, b'{"observed_at":"2020-01-01T00:00:00.000Z"}'))
     old.zombie = True
     assert kafka.compacted(REPORT) != right
+    before = len(kafka.log(REPORT))
     await new.city.mend(0)
     assert kafka.compacted(REPORT) == right
-    assert {stored.headers["observed_at"] for stored in kafka.log(REPORT)[-len(held) :]} <= {
-        at for _, at, _ in expected_reports(NIGHTS)
-    }
+    written = {stored.headers["observed_at"] for stored in kafka.log(REPORT)[before:]}
+    assert written and written <= {at for _, at, _ in expected_reports(5, line)}
     before = len(kafka.log(REPORT))
     await new.city.mend(0)
     assert len(kafka.log(REPORT)) == before, "what is right is left alone"
 
 
 async def test_a_worker_that_loads_finds_what_an_older_one_spoiled_before_it() -> None:
-    kafka = new_world(NIGHTS)
+    kafka = new_world(5)
     one = await in_the_second_night(kafka)
     first = list(kafka.log(REPORT))
     await one.drain()
@@ -170,7 +177,7 @@ async def test_a_worker_that_loads_finds_what_an_older_one_spoiled_before_it() -
 
 
 async def test_days_that_are_nobodys_affair_are_left_alone_and_what_is_taken_back_is_told_again() -> None:
-    kafka = new_world(NIGHTS)
+    kafka = new_world(5)
     one = worker(kafka)
     await one.own(TPS)
     await one.drain()
@@ -191,7 +198,7 @@ async def test_days_that_are_nobodys_affair_are_left_alone_and_what_is_taken_bac
 
 
 async def test_whoever_loads_an_older_snapshot_leaves_newer_days_alone_until_it_is_there() -> None:
-    kafka = new_world(NIGHTS)
+    kafka = new_world(5)
     one = await in_the_second_night(kafka)
     await one.keeper.write(CITY)
     await one.drain()
