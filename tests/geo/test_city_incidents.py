@@ -45,9 +45,10 @@ def left(facts: Sequence[Fact]) -> list[Fact]:
 
 
 def street(*rules: Rule, then: Rule | None = None, **terms: Any) -> Town:
-    """then: the rule from TURN on."""
+    """then: the rule from TURN on. A cell here is a good part of a fleet, whose loss is believed at once (test_city_degraded.py)."""
     epochs = [epoch(*(rules or (rule(),)), **terms)]
-    return Town((*epochs, epoch(then, from_tick=TURN, **terms)) if then else tuple(epochs))
+    epochs += [epoch(then, from_tick=TURN, **terms)] if then else []
+    return Town(tuple(replace(one, cities=tuple(replace(city, degraded_hold_ms=0) for city in one.cities)) for one in epochs))
 
 
 def answerable(**terms: Any) -> Town:

@@ -72,16 +72,16 @@ def of_events(here: World, logs: Logs, runs: Sequence[SourceRun], truth: Truth, 
         told, true = plain_records(cities.reports[name]), plain_records(truth.reports[name])
         if told != true:
             return f"reports of {name}: {first_difference(told, true)}"
-    for state in (state for partition in cities.partitions for state in partition.cities.values()):
-        shown = sorted(state.density.newest(), key=lambda telling: telling.key)
-        stands = [telling for _, telling in sorted(truth.standing[state.name].items())]
+    for name in truth.events:  # a city that comes back may do so in another partition: then two states are of it
+        states = [partition.cities[name] for partition in cities.partitions if name in partition.cities]
+        shown = sorted((telling for state in states for telling in state.density.newest()), key=lambda telling: telling.key)
+        stands = [telling for _, telling in sorted(truth.standing[name].items())]
         if plain_records(shown) != plain_records(stands):
-            return f"told last of {state.name}: {first_difference(plain_records(shown), plain_records(stands))}"
-        held, unfinished = (
-            sorted(plain_records(some)) for some in (list(state.reports.newest()), truth.unfinished[state.name])
-        )
+            return f"told last of {name}: {first_difference(plain_records(shown), plain_records(stands))}"
+        held = sorted(plain_records([report for state in states for report in state.reports.newest()]))
+        unfinished = sorted(plain_records(truth.unfinished[name]))
         if held != unfinished:
-            return f"reports of {state.name} that are held: {first_difference(held, unfinished)}"
+            return f"reports of {name} that are held: {first_difference(held, unfinished)}"
     return None
 
 

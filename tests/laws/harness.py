@@ -303,12 +303,21 @@ def run_all(world: World, logs: Logs, fate: Fate = SMOOTH, *, repeat: float = 0.
 def episodes_of(world: World) -> list[Open]:
     """All that operators are told of, in the order in which they open."""
     found: dict[str, Open] = {}
+    world = replace(world, timeline=_plain_cities(world.timeline))
     last = max((one.record_ms for one in world.sent), default=0) // world.timeline.tick_ms
     for event in (event for events in run_all(world, world.logs()).events.values() for event in events):
         if event.kind in (OVERCROWDED, DEFICIT):
             opened = found.get(event.episode_id) or Open(event.city, event.operator, event.episode_id, event.tick, last)
             found[event.episode_id] = replace(opened, cleared=event.tick) if event.state == CLEARED else opened
     return sorted(found.values(), key=lambda one: (one.opened, one.episode_id))
+
+
+def _plain_cities(timeline: Timeline) -> Timeline:
+    """Without what costs time and changes nothing of when episodes open and clear."""
+    epochs = (
+        replace(e, cities=tuple(replace(c, planning=None, density_interval_ms=0) for c in e.cities)) for e in timeline.epochs
+    )
+    return replace(timeline, epochs=tuple(epochs))
 
 
 # --- to compare ---------------------------------------------------------------------------------------------------------

@@ -55,12 +55,11 @@ class Merging:
         return replace(city, rules=rules, policies=policies)
 
     def _terms(self, rule: Rule) -> dict[str, Any]:
+        """All that says how many may be where: another version of the rule may say it in another way."""
         r = self.r
         resolution = r.choice((10, 11, 11, 12, 12))
-        limits = dict.fromkeys(
-            ("maximum", "per_hectare", "per_hectare_text", "capacity", "share_of_fleet")
-        )  # one way to state it
-        terms: dict[str, Any] = {"merge": True, "area": "cell", "resolution": resolution, **limits}
+        terms: dict[str, Any] = dict.fromkeys(("maximum", "per_hectare", "per_hectare_text", "capacity", "share_of_fleet"))
+        terms |= {"merge": True, "area": "cell", "resolution": resolution}
         if rule.share_of_fleet is not None and r.random() < 0.5:
             return terms | {"share_of_fleet": Fraction("0.02")}
         few = r.choice((0, 0, 0, 0, 0, 1))

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import orjson
+import pytest
 
 from tests.laws.worlds import world
 from tests.oracle.bodies import TrueEvent
@@ -141,6 +142,7 @@ def handled(events: list[TrueEvent]) -> Iterator[tuple[str, str]]:
                 yield "response", "in a silence"
 
 
+@pytest.mark.timeout(600)
 def test_every_outcome_and_every_event_occurs_in_the_worlds_of_the_laws() -> None:
     outcomes: Counter[str] = Counter()
     events: Counter[tuple[str, str, str | None]] = Counter()
