@@ -208,6 +208,7 @@ async def steps_of_a_snapshot(tp: TP) -> int:
     return one.sink.sends - before
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("tp", [TPS[0], CITY], ids=["source", "city"])
 async def test_a_worker_stopped_between_any_two_steps_of_a_snapshot_and_woken_later_does_no_harm(
     tp: TP, monkeypatch: pytest.MonkeyPatch
@@ -242,6 +243,7 @@ async def test_a_worker_stopped_between_any_two_steps_of_a_snapshot_and_woken_la
         assert_right(kafka, 3, heir)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("tp", [TPS[0], CITY], ids=["source", "city"])
 async def test_whoever_loads_leaves_alone_what_another_worker_is_still_writing(tp: TP, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a rebalance the owner may write on while the next one loads already, more than once in a row."""

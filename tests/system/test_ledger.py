@@ -13,7 +13,7 @@ from tests.system.census import OPTIONS, Census, assert_nothing_is_lost
 from tests.system.conftest import MakeSystem
 from tests.system.harness import System
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(240)]
 
 ASSIGNED = "Setting newly assigned partitions"
 

@@ -34,6 +34,7 @@ STANDING = [57_823, 65_157, 69_615, 84_750, 94_044]
 pytestmark = [
     pytest.mark.realdata,
     pytest.mark.slow,
+    pytest.mark.timeout(300),  # beside two other tests on two cores
     pytest.mark.skipif(not FILE.exists(), reason=f"{FILE.name} is not here: set URBAN_BRAIN_DATA to the folder that holds it"),
 ]
 

@@ -29,6 +29,7 @@ pytestmark = [
     pytest.mark.kafka,
     pytest.mark.realdata,
     pytest.mark.slow,
+    pytest.mark.timeout(300),  # beside two other tests on two cores
     pytest.mark.skipif(
         not (CRAWL.exists() and WOLFSBURG.exists()),
         reason="the recorded feeds are not here: set URBAN_BRAIN_DATA to their folder",
