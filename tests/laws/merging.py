@@ -25,7 +25,7 @@ class Merging:
     def of(cls, seed: int) -> Merging | None:
         """None: not in this world."""
         r = random.Random(f"merging of {seed}")
-        return cls(r) if r.random() < 0.4 else None
+        return cls(r) if r.random() < 0.55 else None
 
     @property
     def spread(self) -> int:
