@@ -370,8 +370,8 @@ MUTATIONS = (
     ),
     Mutation(
         "geo/watch.py",
-        "verdicts += [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]",
-        "verdicts += []",
+        "found = [self._stand_still(pair, silence.now) for pair in pairs[still].tolist()]",
+        "found = []",
         "deadlines: they stand still while the operator is silent",
         seed=4,
     ),
