@@ -256,6 +256,13 @@ MUTATIONS = (
         seed=93,
     ),
     Mutation(
+        "geo/episodes.py",
+        "    if any(cell and cell not in after for cell in before):\n        return True\n",
+        "",
+        "that a cell must not be gone to any more is no news by itself",
+        seed=141,
+    ),
+    Mutation(
         "geo/vacancies.py",
         "left[area] -= bikes",
         "left[area] -= 0",
