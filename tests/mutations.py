@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-WORLDS = 300
+WORLDS = 450
 """Worlds that are tried before a mutation counts as survived."""
 
 SOUND = 20
@@ -88,7 +88,7 @@ MUTATIONS = (
         "IDLE_STANDS_MS = 1_200_000",
         "IDLE_STANDS_MS = 1_260_000",
         "a bike on a trip stands after 21 idle minutes",
-        seed=72,
+        seed=73,
     ),
     Mutation(
         "geo/bike.py",
