@@ -8,9 +8,7 @@ from typing import Any
 import orjson
 
 from agents.commands.alert_text import line
-from tests.agents.test_cli import Run, config, run
-
-__all__ = ["config", "run"]
+from tests.agents.conftest import Run
 
 
 def check(run: Run, config: Path, tmp_path: Path, **words: Any) -> tuple[int, str, str]:

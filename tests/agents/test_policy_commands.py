@@ -11,9 +11,7 @@ import pytest
 
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings, loads
-from tests.agents.test_cli import CONFIGURATION, FIXTURES, Run, config, run
-
-__all__ = ["config", "run"]
+from tests.agents.conftest import CONFIGURATION, FIXTURES, Run
 
 PROVIDERS = 'providers = { amber = "2411d395-04f2-47c9-ab66-d09e9e3c3251" }\n[[network'
 STATION, MORNING = "3f2c7a0e-5d0b-4c57-9a41-6a8a0c1f7d10", "3f2c7a0e-5d0b-4c57-9a41-6a8a0c1f7d20"

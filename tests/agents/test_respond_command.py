@@ -13,9 +13,7 @@ from streams.control import ResponseDecoder
 from streams.control_log import read_topic
 from streams.embedded import EmbeddedBroker
 from streams.settings import Settings, loads
-from tests.agents.test_cli import CONFIGURATION, Run, config, run
-
-__all__ = ["config", "run"]
+from tests.agents.conftest import CONFIGURATION, Run
 
 EPISODE = "0b7f4e0c-6c1e-5f0a-9d55-3a1f2f4c8a10"
 HURRY = 'for = "10s"\nrespond_within = "60s"'
