@@ -14,7 +14,7 @@ from agents.backtest import Backtest
 from geo.params import Timeline
 from streams.feeds.records import FeedRecord
 from tests.simulation.city import FEEDS, SOURCES, TICK_MS, TPS, epoch, fill, pings, timeline
-from tests.simulation.world import ALERTS, DENSITY, OPEN, Kafka, Killed, SimWorker
+from tests.simulation.world import ALERTS, DENSITY, OPEN, Kafka, SimWorker, killed_again_and_again
 
 BIKES = 30
 HOLD_MS = 15_000  # bikes speak every half a minute or so
@@ -108,22 +108,6 @@ async def test_fleets_are_lost_and_found_as_in_the_backtest() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 async def test_killing_workers_at_any_send_loses_nothing_that_is_held(seed: int) -> None:
-    r = random.Random(seed)
     kafka = filled(seed)
-    for _ in range(15):
-        last = worker(kafka)
-        last.sink.kill_at = r.randint(1, 120)
-        try:
-            await last.own(TPS)
-            for _ in range(40):
-                tp = r.choice(TPS)
-                if r.random() < 0.2:
-                    await last.keeper.write(tp)
-                else:
-                    await last.pump(tp, r.choice([1, 7, 60]))
-        except Killed:
-            continue
-    last = worker(kafka)
-    await last.own(TPS)
-    await last.drain()
+    last = await killed_again_and_again(lambda: worker(kafka), TPS, random.Random(seed))
     assert_right(kafka, seed, last)

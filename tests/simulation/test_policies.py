@@ -13,7 +13,7 @@ from agents.backtest import Backtest, with_documents
 from streams.feeds.records import FeedRecord
 from streams.settings import ControlSettings
 from tests.simulation.city import FEEDS, PARTITIONS, TICK_MS, ZONES, hash_of, pings, timeline
-from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, Killed, SimWorker, Stored
+from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, SHADOW, TP, Kafka, SimWorker, Stored, killed_again_and_again
 
 CONTROL = ControlSettings("policies", "policy")
 SOURCES = [*((FEEDS[0].topic, p) for p in range(PARTITIONS)), (CONTROL.topic, 0)]
@@ -100,24 +100,15 @@ def test_the_documents_of_this_simulation_bring_about_all_that_they_can() -> Non
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_killing_workers_while_policies_come_and_go_changes_nothing(seed: int) -> None:
-    r = random.Random(seed)
     kafka = filled(seed)
-    for _ in range(12):
-        one = SimWorker(kafka, timeline(), FEEDS, SOURCES, [CONTROL])
-        one.sink.kill_at = r.randint(1, 150)
-        try:
-            await one.own(TPS)
-            for _ in range(40):
-                tp = r.choice(TPS)
-                if r.random() < 0.25:
-                    await one.keeper.write(tp)
-                else:
-                    await one.pump(tp, r.choice([1, 7, 60]))
-        except Killed:
-            continue
-    last = SimWorker(kafka, timeline(), FEEDS, SOURCES, [CONTROL])
-    await last.own(TPS)
-    await last.drain()
+    last = await killed_again_and_again(
+        lambda: SimWorker(kafka, timeline(), FEEDS, SOURCES, [CONTROL]),
+        TPS,
+        random.Random(seed),
+        times=12,
+        latest=150,
+        writes=0.25,
+    )
     assert bodies(kafka, ALERTS) == [body for body, shadow in expected(seed) if not shadow]
     assert bodies(kafka, SHADOW) == [body for body, shadow in expected(seed) if shadow]
     opened = [event for city in last.city.states[0].cities.values() for event in city.open_events().values()]

@@ -16,7 +16,7 @@ from streams.settings import ControlSettings
 from tests.laws.episodes import invalid
 from tests.simulation.city import FEEDS, PARTITIONS, TICK_MS, hash_of, pings, timeline
 from tests.simulation.test_policies import bodies
-from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, TP, Kafka, Killed, SimWorker, Stored
+from tests.simulation.world import ALERTS, FACTS, OPEN, QUARANTINE, TP, Kafka, SimWorker, Stored, killed_again_and_again
 
 CONTROLS = [ControlSettings(f"responses.{name}", "response", name) for name in ("alpha", "beta")]
 SOURCES = [*((FEEDS[0].topic, p) for p in range(PARTITIONS)), *((control.topic, 0) for control in CONTROLS)]
@@ -86,24 +86,15 @@ def test_the_answers_of_this_simulation_bring_about_all_that_they_can() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_killing_workers_while_operators_answer_changes_nothing(seed: int) -> None:
-    r = random.Random(seed)
     kafka = filled(seed)
-    for _ in range(12):
-        one = SimWorker(kafka, hurried(), FEEDS, SOURCES, CONTROLS)
-        one.sink.kill_at = r.randint(1, 150)
-        try:
-            await one.own(TPS)
-            for _ in range(40):
-                tp = r.choice(TPS)
-                if r.random() < 0.25:
-                    await one.keeper.write(tp)
-                else:
-                    await one.pump(tp, r.choice([1, 7, 60]))
-        except Killed:
-            continue
-    last = SimWorker(kafka, hurried(), FEEDS, SOURCES, CONTROLS)
-    await last.own(TPS)
-    await last.drain()
+    last = await killed_again_and_again(
+        lambda: SimWorker(kafka, hurried(), FEEDS, SOURCES, CONTROLS),
+        TPS,
+        random.Random(seed),
+        times=12,
+        latest=150,
+        writes=0.25,
+    )
     assert bodies(kafka, ALERTS) == expected(seed)
     opened = [event for city in last.city.states[0].cities.values() for event in city.open_events().values()]
     assert kafka.compacted(OPEN) == {event.episode_id.encode(): event.body for event in opened if not event.shadow}

@@ -18,7 +18,20 @@ from geo.params import Timeline
 from geo.report import Reported
 from streams.errors import OutputError, SnapshotError
 from tests.simulation.city import FEEDS, SOURCES, TPS, epoch, fill, pings, timeline
-from tests.simulation.world import ALERTS, DENSITY, FACTS, OPEN, QUARANTINE, REPORT, SHADOW, TP, Kafka, Killed, SimWorker
+from tests.simulation.world import (
+    ALERTS,
+    DENSITY,
+    FACTS,
+    OPEN,
+    QUARANTINE,
+    REPORT,
+    SHADOW,
+    TP,
+    Kafka,
+    Killed,
+    SimWorker,
+    killed_again_and_again,
+)
 
 CITY = TP(FACTS, 0)
 
@@ -110,25 +123,8 @@ async def test_a_run_without_trouble_is_the_backtest() -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 async def test_killing_workers_at_any_send_loses_and_changes_nothing(seed: int, small_parts: None) -> None:
-    r = random.Random(seed)
     kafka = new_world(seed)
-    last = worker(kafka)
-    for _ in range(15):
-        last = worker(kafka)
-        last.sink.kill_at = r.randint(1, 120)
-        try:
-            await last.own(TPS)
-            for _ in range(40):
-                tp = r.choice(TPS)
-                if r.random() < 0.2:
-                    await last.keeper.write(tp)
-                else:
-                    await last.pump(tp, r.choice([1, 7, 60]))
-        except Killed:
-            continue
-    last = worker(kafka)
-    await last.own(TPS)
-    await last.drain()
+    last = await killed_again_and_again(lambda: worker(kafka), TPS, random.Random(seed))
     assert_right(kafka, seed, last)
 
 
@@ -198,6 +194,10 @@ async def test_workers_that_share_and_swap_partitions_agree(seed: int) -> None:
     assert_right(kafka, seed, workers[0])
 
 
+PART_BYTES = {TPS[0]: 700, CITY: 1400}
+"""So that there are several parts of either: those of a city are many more."""
+
+
 async def steps_of_a_snapshot(tp: TP) -> int:
     kafka = new_world(3)
     one = worker(kafka)
@@ -213,7 +213,7 @@ async def steps_of_a_snapshot(tp: TP) -> int:
 async def test_a_worker_stopped_between_any_two_steps_of_a_snapshot_and_woken_later_does_no_harm(
     tp: TP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streams.snapshots.RAW_PART_BYTES", 700)  # several parts
+    monkeypatch.setattr("streams.snapshots.RAW_PART_BYTES", PART_BYTES[tp])
     steps = await steps_of_a_snapshot(tp)
     assert steps > 4
     for step in range(1, steps + 1):
@@ -247,7 +247,7 @@ async def test_a_worker_stopped_between_any_two_steps_of_a_snapshot_and_woken_la
 @pytest.mark.parametrize("tp", [TPS[0], CITY], ids=["source", "city"])
 async def test_whoever_loads_leaves_alone_what_another_worker_is_still_writing(tp: TP, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a rebalance the owner may write on while the next one loads already, more than once in a row."""
-    monkeypatch.setattr("streams.snapshots.RAW_PART_BYTES", 700)
+    monkeypatch.setattr("streams.snapshots.RAW_PART_BYTES", PART_BYTES[tp])
     for step in range(1, await steps_of_a_snapshot(tp) + 1):
         kafka = new_world(3)
         owner = worker(kafka)

@@ -8,7 +8,8 @@ what it does until it is woken; then it goes on as a zombie, for its partitions 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
@@ -249,3 +250,35 @@ class SimWorker:
                 did += await self.pump(tp, n)
             if not did:
                 return
+
+
+async def killed_again_and_again(
+    make: Callable[[], SimWorker],
+    tps: Sequence[TP],
+    r: random.Random,
+    *,
+    times: int = 15,
+    latest: int = 120,
+    writes: float = 0.2,
+) -> SimWorker:
+    """So many workers one after the other, each killed at a send, the `latest` at most; and one more, which works to the end.
+
+    writes: how probably a partition is written down rather than worked on.
+    """
+    for _ in range(times):
+        one = make()
+        one.sink.kill_at = r.randint(1, latest)
+        try:
+            await one.own(tps)
+            for _ in range(40):
+                tp = r.choice(tps)
+                if r.random() < writes:
+                    await one.keeper.write(tp)
+                else:
+                    await one.pump(tp, r.choice([1, 7, 60]))
+        except Killed:
+            continue
+    last = make()
+    await last.own(tps)
+    await last.drain()
+    return last
