@@ -281,6 +281,21 @@ class System:
         for worker in workers:
             self.until(worker.ready, f"{worker.output.name} is ready", timeout_s)
 
+    # --- trouble --------------------------------------------------------------------------------------------------------
+
+    def kill_in_mid_stream(self, worker: Worker, *, times: int, every: int, of: int) -> Worker:
+        """Kill the only worker, of instance id "one", each time it has told `every` more events, and start another; gives the last.
+
+        of: how many events there will be: all kills come before that.
+        """
+        for _ in range(times):
+            self.wait_events(self.event_records() + every)
+            assert self.event_records() < of, "a kill must come in mid-stream"
+            worker.kill()
+            worker = self.worker(instance_id="one")
+            self.wait_ready(worker)
+        return worker
+
     # --- judging --------------------------------------------------------------------------------------------------------
 
     def assert_events_are_the_backtests(self, log: Sequence[FeedRecord] | None = None) -> int:

@@ -118,12 +118,7 @@ def test_wolfsburg_by_its_policies(deploy: MakeSystem, tmp_path: Path) -> None:
     system.wait_ready(worker)
     replay = threading.Thread(target=system.run, args=("replay", *feed, "--speed", "60000"))
     replay.start()
-    for _ in range(2):
-        system.wait_events(system.event_records() + 5)
-        assert system.event_records() < len(written), "a kill must come in mid-stream"
-        worker.kill()
-        worker = system.worker(instance_id="one")
-        system.wait_ready(worker)
+    worker = system.kill_in_mid_stream(worker, times=2, every=5, of=len(written))
     replay.join()
     system.wait_progress(system.newest_input_ms() // TICK_MS - 1)
     worker.stop()

@@ -48,12 +48,7 @@ def test_a_replay_with_kills_in_mid_stream_gives_the_backtests_events(deploy: Ma
     replay = threading.Thread(target=system.run, args=("replay", log, "--speed", str(length_s / 12)))
     replay.start()
     written = out.read_bytes().splitlines()
-    for _ in range(3):
-        system.wait_events(system.event_records() + 50)
-        assert system.event_records() < len(written), "a kill must come in mid-stream"
-        worker.kill()
-        worker = system.worker(instance_id="one")
-        system.wait_ready(worker)
+    worker = system.kill_in_mid_stream(worker, times=3, every=50, of=len(written))
     replay.join()
     system.wait_progress(system.newest_input_ms() // 5000 - 1)
     worker.stop()
