@@ -12,18 +12,8 @@ import orjson
 from streams.pacing import Progress
 from streams.packs import MOST_PINGS
 from streams.ping_forms import GatewayPing, Telemetry
-from streams.schemas.payloads import (
-    Alert,
-    CloudEventHeaders,
-    Coverage,
-    Density,
-    DensityHeaders,
-    OpenAlertHeaders,
-    PolicyRecord,
-    Quarantine,
-    Report,
-    ResponseRecord,
-)
+from streams.schemas.city_payloads import Coverage, Density, DensityHeaders, Report
+from streams.schemas.payloads import Alert, CloudEventHeaders, OpenAlertHeaders, PolicyRecord, Quarantine, ResponseRecord
 from streams.settings.deployment import Deployment
 from streams.settings.values import Topics
 from streams.topics import COMPACTED

@@ -30,50 +30,29 @@ from geo.alert import (
 )
 from geo.decrees import REPLACED, WITHDRAWN
 from geo.degraded import ACCEPTED, RECOVERED
-from geo.density import COVERAGE_SCHEMA
-from geo.density import SCHEMA as DENSITY_SCHEMA
 from geo.frame import QUARANTINED
 from geo.ground import CAUSES
 from geo.handling import CAUSES as ESCALATES
 from geo.handling import STATUSES
 from geo.outages import RETURNED
-from geo.report import SCHEMA as REPORT_SCHEMA
 from geo.states import STATES, VEHICLES
 from streams.control import POLICY_SCHEMA
 from streams.events import DATA_SCHEMA
 from streams.response_documents import LONGEST_REASON, RESPONSE_SCHEMA
+from streams.schemas.fields import H3, UUID_PATTERN, Number, Time, text, time, word
 
 QUARANTINE_SCHEMA = "urban-brain/quarantine/1"
 
 CLOSING = (CLEARED, "cancelled")
 """States that end an episode."""
 
-_TIME_PATTERN = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"
-_UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-
-
-def _time(description: str) -> Meta:
-    return Meta(description=description, pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})
-
-
-def _word(description: str, *words: str) -> Meta:
-    return Meta(description=description, examples=list(words))
-
-
-def _text(description: str) -> Meta:
-    return Meta(description=description)
-
-
-_Number = Annotated[int, Meta(ge=0)]
-_Time = Annotated[str, Meta(pattern=_TIME_PATTERN, extra_json_schema={"format": "date-time"})]
 _Part = Annotated[
     str,
-    Meta(description="Only of an incident that is `raised` as part of another one: the id of that one.", pattern=_UUID_PATTERN),
+    Meta(description="Only of an incident that is `raised` as part of another one: the id of that one.", pattern=UUID_PATTERN),
 ]
 _Whole = Annotated[
-    str, Meta(description="Only of one `cleared` by `merged`: the id of the incident that goes on.", pattern=_UUID_PATTERN)
+    str, Meta(description="Only of one `cleared` by `merged`: the id of the incident that goes on.", pattern=UUID_PATTERN)
 ]
-_H3 = Annotated[str, Meta(description="H3 index as lower-case hex.", pattern="^8[0-9a-f]{14}$")]
 
 
 class Position(msgspec.Struct):
@@ -86,28 +65,28 @@ class Position(msgspec.Struct):
 class Rule(msgspec.Struct):
     """The rule that the alert is about."""
 
-    policy_id: Annotated[str, _text("Id of the policy that holds the rule; `built-in` for what needs no configuration.")]
-    rule_id: Annotated[str, _text("Id of the rule in its policy.")]
-    name: Annotated[str, _text("What the rule is called, for people.")]
+    policy_id: Annotated[str, text("Id of the policy that holds the rule; `built-in` for what needs no configuration.")]
+    rule_id: Annotated[str, text("Id of the rule in its policy.")]
+    name: Annotated[str, text("What the rule is called, for people.")]
     threshold: Annotated[int, Meta(ge=0, description="What the rule allows here, in `unit`.")]
-    unit: Annotated[str, _word("Of `threshold`: `bikes`, `s` (seconds), `%` or `problems`.", "bikes", "s", "%", "problems")]
-    per_hectare: Annotated[str | None, _text("The density that the threshold comes from, as configured; null: from none.")]
+    unit: Annotated[str, word("Of `threshold`: `bikes`, `s` (seconds), `%` or `problems`.", "bikes", "s", "%", "problems")]
+    per_hectare: Annotated[str | None, text("The density that the threshold comes from, as configured; null: from none.")]
     window: Annotated[
-        dict[str, Any] | None, _text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
+        dict[str, Any] | None, text("When the rule applies: days, start_time, end_time, time_zone; null: always.")
     ]
     scope: Annotated[
         str | UnsetType,
-        _word("`all_operators`: the threshold is one for all operators together; absent: for each.", "all_operators"),
+        word("`all_operators`: the threshold is one for all operators together; absent: for each.", "all_operators"),
     ] = UNSET
 
 
 class HotSpot(msgspec.Struct):
     """Where most of the listed bikes are: a cell of H3 resolution 10 within or beside the area."""
 
-    h3: _H3
-    resolution: Annotated[int, _text("H3 resolution of the hot spot.")]
+    h3: H3
+    resolution: Annotated[int, text("H3 resolution of the hot spot.")]
     bikes: Annotated[int, Meta(ge=1, description="How many of the listed bikes stand in it.")]
-    centroid: Annotated[Position, _text("Its centre.")]
+    centroid: Annotated[Position, text("Its centre.")]
 
 
 class Area(msgspec.Struct):
@@ -115,7 +94,7 @@ class Area(msgspec.Struct):
 
     type: Annotated[
         str,
-        _word(
+        word(
             "What the area is: `cell` (of H3), `cells` (an incident: cells that touch), `zone` (polygons), or `city`.",
             "cell",
             "cells",
@@ -123,70 +102,70 @@ class Area(msgspec.Struct):
             WHOLE_CITY,
         ),
     ]
-    h3: Annotated[_H3 | None, _text("Index of the cell, lower-case hex; of `cells` the one in which it began.")]
-    resolution: Annotated[int | None, _text("H3 resolution of the cell, or of the cells.")]
-    name: Annotated[str | None, _text("Name of the area; null for cells.")]
-    centroid: Annotated[Position | None, _text("Its centre.")]
+    h3: Annotated[H3 | None, text("Index of the cell, lower-case hex; of `cells` the one in which it began.")]
+    resolution: Annotated[int | None, text("H3 resolution of the cell, or of the cells.")]
+    name: Annotated[str | None, text("Name of the area; null for cells.")]
+    centroid: Annotated[Position | None, text("Its centre.")]
     boundary: Annotated[
         list[Annotated[list[float], Meta(min_length=2, max_length=2)]] | None,
-        _text("Its outline, [lat, lng] each, WGS-84; the last point is not the first again."),
+        text("Its outline, [lat, lng] each, WGS-84; the last point is not the first again."),
     ]
-    area_ha: Annotated[float | None, _text("Its size in hectares.")]
-    hot_spot: Annotated[HotSpot | None, _text("Where in it most of the listed bikes are; null: none is listed.")]
-    cells: Annotated[list[_H3] | UnsetType, _text("Only of `cells`: the indexes of all of them, ascending.")] = UNSET
+    area_ha: Annotated[float | None, text("Its size in hectares.")]
+    hot_spot: Annotated[HotSpot | None, text("Where in it most of the listed bikes are; null: none is listed.")]
+    cells: Annotated[list[H3] | UnsetType, text("Only of `cells`: the indexes of all of them, ascending.")] = UNSET
 
 
 class Bike(msgspec.Struct):
     """A bike to act on."""
 
-    id: Annotated[str, _text("The operator's own id of the bike, as in its pings.")]
+    id: Annotated[str, text("The operator's own id of the bike, as in its pings.")]
     lat: Annotated[float, Meta(ge=-90, le=90, description="Latitude, WGS-84, also if the feed is in other coordinates.")]
     lng: Annotated[float, Meta(ge=-180, le=180, description="Longitude, WGS-84.")]
-    parked_since: Annotated[str, _time("Since when it stands there, by its own clock.")]
-    last_heard: Annotated[str, _time("Time of its newest ping that was told; may be an hour behind the newest of all.")]
-    state: Annotated[str, _word("MDS vehicle state.", *STATES[1:])]
-    vehicle_type: Annotated[str | None, _word("MDS vehicle type; null: the pings name none.", *VEHICLES[1:])]
+    parked_since: Annotated[str, time("Since when it stands there, by its own clock.")]
+    last_heard: Annotated[str, time("Time of its newest ping that was told; may be an hour behind the newest of all.")]
+    state: Annotated[str, word("MDS vehicle state.", *STATES[1:])]
+    vehicle_type: Annotated[str | None, word("MDS vehicle type; null: the pings name none.", *VEHICLES[1:])]
 
 
 class Move(msgspec.Struct):
     """So many bikes from here to there."""
 
-    to: Annotated[_H3 | None, _text("Cell to bring them to; null: to the depot, no cell within reach has room.")]
+    to: Annotated[H3 | None, text("Cell to bring them to; null: to the depot, no cell within reach has room.")]
     centroid: Annotated[
-        Position | None, _text("Where in that cell: its centre, or the middle of a zone that lacks bikes; null for the depot.")
+        Position | None, text("Where in that cell: its centre, or the middle of a zone that lacks bikes; null for the depot.")
     ]
     bikes: Annotated[int, Meta(ge=1, description="How many.")]
-    distance_m: Annotated[_Number | None, _text("As the crow flies, metres; null for the depot.")]
+    distance_m: Annotated[Number | None, text("As the crow flies, metres; null for the depot.")]
 
 
 class Links(msgspec.Struct):
     """Maps of the centroid."""
 
-    wgs84: Annotated[str, _text("OpenStreetMap.")]
-    gcj02: Annotated[str, _text("Amap, in the coordinates of Chinese maps.")]
+    wgs84: Annotated[str, text("OpenStreetMap.")]
+    gcj02: Annotated[str, text("Amap, in the coordinates of Chinese maps.")]
 
 
 class Refused(msgspec.Struct):
     """A policy that a city could not take."""
 
-    policy_id: Annotated[str, _text("Its id.")]
-    problems: Annotated[list[str], _text("Each with the rule, what was found, and what to do; none once it is over.")]
+    policy_id: Annotated[str, text("Its id.")]
+    problems: Annotated[list[str], text("Each with the rule, what was found, and what to do; none once it is over.")]
 
 
 class Lost(msgspec.Struct):
     """Most of a fleet, gone within one tick."""
 
-    before: Annotated[_Number, _text("Bikes of the operator that stood in the city.")]
-    after: Annotated[_Number, _text("Bikes that would stand in it by what the feed said then.")]
+    before: Annotated[Number, text("Bikes of the operator that stood in the city.")]
+    after: Annotated[Number, text("Bikes that would stand in it by what the feed said then.")]
 
 
 class Response(msgspec.Struct):
     """What the operator does about it, as it said itself."""
 
-    status: Annotated[str, _word("What it says.", *STATUSES)]
-    at: Annotated[str, _time("When it said so.")]
-    eta: Annotated[_Time | None, _text("Only of `dispatched`: when it expects to be there; null: it does not say.")]
-    reason: Annotated[str | None, _text("Only of `rejected`: why, in the operator's words: show it as text, never as markup.")]
+    status: Annotated[str, word("What it says.", *STATUSES)]
+    at: Annotated[str, time("When it said so.")]
+    eta: Annotated[Time | None, text("Only of `dispatched`: when it expects to be there; null: it does not say.")]
+    reason: Annotated[str | None, text("Only of `rejected`: why, in the operator's words: show it as text, never as markup.")]
 
 
 class Escalation(msgspec.Struct):
@@ -194,13 +173,13 @@ class Escalation(msgspec.Struct):
 
     cause: Annotated[
         str,
-        _word(
+        word(
             "`respond_by`, `resolve_by`: that deadline passed without a response, or with the episode still open; `rejected`: the "
             "operator will not do it.",
             *ESCALATES,
         ),
     ]
-    at: Annotated[str, _time("When.")]
+    at: Annotated[str, time("When.")]
 
 
 class Alert(msgspec.Struct):
@@ -213,12 +192,12 @@ class Alert(msgspec.Struct):
     ]
     episode_id: Annotated[
         str,
-        Meta(description="Id of the episode: the same from `raised` to `cleared`.", pattern=_UUID_PATTERN),
+        Meta(description="Id of the episode: the same from `raised` to `cleared`.", pattern=UUID_PATTERN),
     ]
     sequence: Annotated[int, Meta(ge=1, description="1, 2, 3… within the episode; the highest is the newest.")]
     kind: Annotated[
         str,
-        _word(
+        word(
             "What is wrong: `overcrowded` (too many bikes in an area), `deficit` (too few), `feed_silent` (no ping came for too "
             "long), `feed_degraded` (a feed took most of its fleet away at once, which is not believed yet), `policy_refused` (a policy could not be taken; what was in force stays).",
             OVERCROWDED,
@@ -230,44 +209,44 @@ class Alert(msgspec.Struct):
     ]
     state: Annotated[
         str,
-        _word(
+        word(
             "`raised` opens the episode; `updated` and `escalated`: it goes on, with new figures; `cleared` and `cancelled` end it.",
             *(RAISED, UPDATED, ESCALATED, *CLOSING),
         ),
     ]
     severity: Annotated[
         str,
-        _word("How bad it is; worse by a step for each deadline missed. Of the last event: as of the one before.", *SEVERITIES),
+        word("How bad it is; worse by a step for each deadline missed. Of the last event: as of the one before.", *SEVERITIES),
     ]
-    city: Annotated[str, _text("Name of the city.")]
-    operator: Annotated[str, _text("Whose bikes; empty: the whole city's (only in the city's copy).")]
-    rule: Annotated[Rule, _text("The rule that the alert is about.")]
-    area: Annotated[Area, _text("Where.")]
-    count: Annotated[_Number | None, _text("Bikes of the operator that stand in the area now; null: not about bikes.")]
+    city: Annotated[str, text("Name of the city.")]
+    operator: Annotated[str, text("Whose bikes; empty: the whole city's (only in the city's copy).")]
+    rule: Annotated[Rule, text("The rule that the alert is about.")]
+    area: Annotated[Area, text("Where.")]
+    count: Annotated[Number | None, text("Bikes of the operator that stand in the area now; null: not about bikes.")]
     excess: Annotated[
-        _Number | None,
-        _text("How many to take away, down to the target that lies below the threshold; null: not about bikes."),
+        Number | None,
+        text("How many to take away, down to the target that lies below the threshold; null: not about bikes."),
     ]
     bikes: Annotated[
         list[Bike],
-        _text(
+        text(
             "Which ones: not operational ones first, then the longest parked. Never reserved ones; at most `excess`, and a cap."
         ),
     ]
     moves: Annotated[
         list[Move],
-        _text(
+        text(
             "Where to bring them, the nearest first, the depot last; empty: there is no plan yet. Made a little earlier than the "
             "event, so they may be for some bikes more or fewer than `excess`."
         ),
     ]
-    opened_at: Annotated[str, _time("When the episode opened; stream time, as all times of an alert.")]
-    observed_at: Annotated[str, _time("The moment that this event describes.")]
-    respond_by: Annotated[_Time | None, _text("By when to respond; null: there is no deadline.")]
-    resolve_by: Annotated[_Time | None, _text("By when to have it in order; null: there is no deadline.")]
+    opened_at: Annotated[str, time("When the episode opened; stream time, as all times of an alert.")]
+    observed_at: Annotated[str, time("The moment that this event describes.")]
+    respond_by: Annotated[Time | None, text("By when to respond; null: there is no deadline.")]
+    resolve_by: Annotated[Time | None, text("By when to have it in order; null: there is no deadline.")]
     cleared_by: Annotated[
         str | None,
-        _word(
+        word(
             "What ended it: what became of most of the bikes, `policy` (the rule is not in force any more, or others have the "
             "bikes), `merged` (an older incident has its cells now), `restocked` (enough bikes came), `returned` (the feed "
             "speaks again), `recovered` (the fleet is there again), `accepted` (its loss is believed), `replaced` (a good policy of "
@@ -282,64 +261,64 @@ class Alert(msgspec.Struct):
             WITHDRAWN,
         ),
     ]
-    links: Annotated[Links | None, _text("Maps of the centroid; null: of no place.")]
+    links: Annotated[Links | None, text("Maps of the centroid; null: of no place.")]
     count_all_operators: Annotated[
         int | UnsetType | None,
-        _text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
+        text("Bikes of all operators in the area. In the city's copy, and where at least three share one threshold."),
     ] = UNSET
     split_from: _Part | UnsetType = UNSET
     merged_into: _Whole | UnsetType = UNSET
-    missing: Annotated[_Number | UnsetType, _text("Only of a `deficit`: how many bikes to bring.")] = UNSET
-    refused: Annotated[Refused | UnsetType, _text("Only of `policy_refused`: which policy, and why.")] = UNSET
-    lost: Annotated[Lost | UnsetType, _text("Only of `feed_degraded`: what it took away.")] = UNSET
-    mode: Annotated[str | UnsetType, _word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
-    response: Annotated[Response | UnsetType, _text("The newest one of the operator; absent: it has not answered.")] = UNSET
+    missing: Annotated[Number | UnsetType, text("Only of a `deficit`: how many bikes to bring.")] = UNSET
+    refused: Annotated[Refused | UnsetType, text("Only of `policy_refused`: which policy, and why.")] = UNSET
+    lost: Annotated[Lost | UnsetType, text("Only of `feed_degraded`: what it took away.")] = UNSET
+    mode: Annotated[str | UnsetType, word("`shadow`: the rule is on trial; no operator is told.", "shadow")] = UNSET
+    response: Annotated[Response | UnsetType, text("The newest one of the operator; absent: it has not answered.")] = UNSET
     escalations: Annotated[
-        list[Escalation] | UnsetType, _text("Those of the episode so far, oldest first; absent: there was none.")
+        list[Escalation] | UnsetType, text("Those of the episode so far, oldest first; absent: there was none.")
     ] = UNSET
 
 
 class Origin(msgspec.Struct):
     """Where a record stands in the input, and a ping in the record."""
 
-    topic: Annotated[str, _text("Topic.")]
+    topic: Annotated[str, text("Topic.")]
     partition: Annotated[int, Meta(ge=0, description="Partition.")]
     offset: Annotated[int, Meta(ge=0, description="Offset.")]
-    index: Annotated[_Number | UnsetType, _text("Only of a ping of a record that holds several: which one, from 0.")] = UNSET
+    index: Annotated[Number | UnsetType, text("Only of a ping of a record that holds several: which one, from 0.")] = UNSET
 
 
 class Quarantine(msgspec.Struct):
     """A record that was refused, or a ping of a record that holds several."""
 
     schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": QUARANTINE_SCHEMA})]
-    reason: Annotated[str, _word("Why, in one word.", *QUARANTINED)]
-    text: Annotated[str, _text("Why, in a sentence: the rule, what was found, what to do.")]
-    origin: Annotated[Origin, _text("Where it stands.")]
-    value: Annotated[str | None, _text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
-    value_bytes: Annotated[int | None, _text("Its whole length in bytes.")]
-    value_sha256: Annotated[str | None, _text("SHA-256 of the whole of it, hex.")]
+    reason: Annotated[str, word("Why, in one word.", *QUARANTINED)]
+    text: Annotated[str, text("Why, in a sentence: the rule, what was found, what to do.")]
+    origin: Annotated[Origin, text("Where it stands.")]
+    value: Annotated[str | None, text("What it said, as text, at most the first 64 KiB; bytes that are no UTF-8 as \\xNN.")]
+    value_bytes: Annotated[int | None, text("Its whole length in bytes.")]
+    value_sha256: Annotated[str | None, text("SHA-256 of the whole of it, hex.")]
 
 
 class PolicyRecord(msgspec.Struct, kw_only=True):
     """A policy as it comes into force, or the withdrawal of one: exactly one of `policy` and `withdraw` is there."""
 
     schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": POLICY_SCHEMA})]
-    city: Annotated[str | None, _text("The city that it is for; absent or null: every city.")] | UnsetType = UNSET
-    policy: (
-        Annotated[dict[str, Any], _text("A policy of MDS 2.0, with the operators' names in `provider_ids`.")] | UnsetType
-    ) = UNSET
+    city: Annotated[str | None, text("The city that it is for; absent or null: every city.")] | UnsetType = UNSET
+    policy: Annotated[dict[str, Any], text("A policy of MDS 2.0, with the operators' names in `provider_ids`.")] | UnsetType = (
+        UNSET
+    )
     geographies: (
-        Annotated[list[dict[str, Any]], _text("Every geography that its rules name, each one of MDS 2.0.")] | UnsetType
+        Annotated[list[dict[str, Any]], text("Every geography that its rules name, each one of MDS 2.0.")] | UnsetType
     ) = UNSET
-    withdraw: Annotated[str, _text("`policy_id` of the policy that is in force no longer.")] | UnsetType = UNSET
+    withdraw: Annotated[str, text("`policy_id` of the policy that is in force no longer.")] | UnsetType = UNSET
 
 
 class ResponseRecord(msgspec.Struct, kw_only=True):
     """What an operator does about one of its alerts, on its own topic."""
 
     schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": RESPONSE_SCHEMA})]
-    city: Annotated[str, _text("`city` of the alert.")]
-    episode_id: Annotated[str, Meta(description="`episode_id` of the alert.", pattern=_UUID_PATTERN)]
+    city: Annotated[str, text("`city` of the alert.")]
+    episode_id: Annotated[str, Meta(description="`episode_id` of the alert.", pattern=UUID_PATTERN)]
     status: Annotated[
         str,
         Meta(
@@ -361,131 +340,29 @@ class ResponseRecord(msgspec.Struct, kw_only=True):
     reason: (
         Annotated[
             Annotated[str, Meta(min_length=1, max_length=LONGEST_REASON)] | None,
-            _text("With `rejected`, and only then: why, in a line."),
+            text("With `rejected`, and only then: why, in a line."),
         ]
         | UnsetType
     ) = UNSET
-
-
-class Density(msgspec.Struct):
-    """How many bikes of each operator stand in a cell. The city's own: it holds rivals' figures side by side."""
-
-    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": DENSITY_SCHEMA})]
-    city: Annotated[str, _text("Name of the city.")]
-    h3: Annotated[_H3, _text("The cell: H3 index as lower-case hex.")]
-    resolution: Annotated[int, _text("H3 resolution of the cell.")]
-    counts: Annotated[dict[str, Annotated[int, Meta(ge=1)]], _text("Bikes that stand in the cell, by operator; never none.")]
-    silent: Annotated[
-        list[str],
-        _text("Operators of `counts` that are silent: so many stood there when they were last heard, nobody knows now."),
-    ]
-    observed_at: Annotated[
-        str, _time("Since when it is so, as far as it is told; stream time. Of one key the greatest counts.")
-    ]
-    degraded: Annotated[
-        list[str] | UnsetType,
-        _text("Operators of `counts` whose feeds are degraded: so many stood there before, nobody knows now; absent: none is."),
-    ] = UNSET
-
-
-class SilentOperator(msgspec.Struct):
-    """An operator of which nobody knows where its bikes are now."""
-
-    operator: Annotated[str, _text("Name of the operator.")]
-    last_heard: Annotated[_Time | None, _text("When it was last heard; null: not since it is watched.")]
-
-
-class Coverage(msgspec.Struct):
-    """What it means that a cell of a city has no record: which operators have none there, and of which nobody knows."""
-
-    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": COVERAGE_SCHEMA})]
-    city: Annotated[str, _text("Name of the city.")]
-    resolution: Annotated[int, _text("H3 resolution of the cells.")]
-    interval_ms: Annotated[int, Meta(ge=1, description="How often cells are told at most, ms of stream time.")]
-    watched: Annotated[list[str], _text("Operators whose silence is noticed. Of the others nobody knows whether they speak.")]
-    silent: Annotated[list[SilentOperator], _text("Those of them that are silent.")]
-    unheard: Annotated[list[str], _text("Those of them that are not silent yet, but were never heard since they are watched.")]
-    observed_at: Annotated[str, _time("Since when it is so; stream time. Of one key the greatest counts.")]
-    degraded: Annotated[
-        list[str] | UnsetType,
-        _text(
-            "Operators whose feeds are degraded: they took most of a fleet away at once, which is not believed yet; absent: none."
-        ),
-    ] = UNSET
-
-
-class DensityHeaders(msgspec.Struct):
-    """Headers of a record on cells, also of one without value, and of one on a day."""
-
-    observed_at: Annotated[
-        str, _time("The moment that the record describes: of one key the greatest counts, of equal ones the last.")
-    ]
-
-
-_Rate = Annotated[float, Meta(ge=0, le=1)]
-_Seconds = Annotated[int, Meta(ge=0)]
-
-
-class Figures(msgspec.Struct):
-    """What became of the episodes that opened on a day. Each rate is of those opened but not withdrawn, rounded down to 4 decimals."""
-
-    opened: Annotated[_Number, _text("Episodes that opened on the day.")]
-    withdrawn: Annotated[_Number, _text("Of them: ended because what was in force changed. They count in nothing else.")]
-    responded: Annotated[_Number, _text("To which the operator responded while they were open.")]
-    responded_in_time: Annotated[_Number, _text("Of these: at or before `respond_by`.")]
-    resolved: Annotated[_Number, _text("Cleared because bikes went, or came.")]
-    resolved_in_time: Annotated[_Number, _text("Of these: at or before `resolve_by`.")]
-    lapsed: Annotated[_Number, _text("Cleared because bikes were marked as removed, or not named any more.")]
-    open: Annotated[_Number, _text("Open.")]
-    median_response_s: Annotated[_Seconds | None, _text("Median time to the first response, seconds; null: none.")]
-    median_resolution_s: Annotated[
-        _Seconds | None, _text("Median time to the clearing of what is resolved, seconds; null: none.")
-    ]
-    response_rate: Annotated[_Rate | None, _text("Share that was responded to; null: of none.")]
-    resolution_rate: Annotated[_Rate | None, _text("Share that is resolved.")]
-    on_time_rate: Annotated[_Rate | None, _text("Share that was resolved in time.")]
-
-
-class RuleFigures(Figures):
-    """Of one rule."""
-
-    policy_id: Annotated[str, _text("Id of the policy.")]
-    rule_id: Annotated[str, _text("Id of the rule in it.")]
-
-
-class Report(msgspec.Struct):
-    """The city's three rates of an operator on a day. The city's own: operators must not read it."""
-
-    schema: Annotated[str, Meta(description="Name and version of this form.", extra_json_schema={"const": REPORT_SCHEMA})]
-    city: Annotated[str, _text("Name of the city.")]
-    operator: Annotated[str, _text("Name of the operator.")]
-    date: Annotated[str, Meta(description="The day, by the city's clocks.", pattern=r"^\d{4}-\d{2}-\d{2}$")]
-    time_zone: Annotated[str, _text("The zone by which the day began.")]
-    rules: Annotated[list[RuleFigures], _text("The rules of which anything opened on the day, by policy and rule.")]
-    total: Annotated[Figures, _text("Of all of them together.")]
-    complete: Annotated[bool, _text("Whether all of the day's episodes are over: nothing of it can change any more.")]
-    observed_at: Annotated[
-        str, _time("How it was when; stream time. A day is told again until it is complete: of one key the greatest counts.")
-    ]
 
 
 class CloudEventHeaders(msgspec.Struct, kw_only=True):
     """Headers of a record that holds an alert: CloudEvents 1.0, binary mode."""
 
     ce_specversion: Annotated[str, Meta(description="Version of CloudEvents.", extra_json_schema={"const": "1.0"})]
-    ce_id: Annotated[str, _text("`event_id` of the alert.")]
-    ce_source: Annotated[str, _text("`urban-brain/` and the city's name.")]
+    ce_id: Annotated[str, text("`event_id` of the alert.")]
+    ce_source: Annotated[str, text("`urban-brain/` and the city's name.")]
     ce_type: Annotated[
         str,
-        _word(
+        word(
             "`urban-brain.alert.` and the state.",
             *(f"urban-brain.alert.{state}" for state in (RAISED, UPDATED, ESCALATED, CLEARED)),
         ),
     ]
     ce_subject: Annotated[
-        str, _text("The area: an H3 index, the id of a zone, or `city`; of `policy_refused` the id of the policy.")
+        str, text("The area: an H3 index, the id of a zone, or `city`; of `policy_refused` the id of the policy.")
     ]
-    ce_time: Annotated[str, _time("`observed_at` of the alert.")]
+    ce_time: Annotated[str, time("`observed_at` of the alert.")]
     ce_dataschema: Annotated[
         str, Meta(description="`$id` of the schema of the body.", extra_json_schema={"const": DATA_SCHEMA})
     ]
