@@ -26,7 +26,7 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/pytest -n 3 --dist loadfile $(PYTEST)
-	@if [ -e tests/mutations.py ] && [ -z "$(PYTEST)" ]; then echo $(BIN)/python -m tests.mutations; $(BIN)/python -m tests.mutations; fi
+	@if [ -z "$(PYTEST)" ]; then echo $(BIN)/python -m tests.mutations; $(BIN)/python -m tests.mutations; fi
 
 lint: $(READY)
 	$(BIN)/ruff check

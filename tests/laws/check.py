@@ -1,6 +1,6 @@
 """Core against oracle on whole worlds, outside of pytest: `python -m tests.laws.check FIRST LAST`.
 
-For long searches, and for `tests/mutations.py`, which needs an answer and no shrinking. Exits with 1 at the first seed at
+For long searches, and for `tests/mutations`, which needs an answer and no shrinking. Exits with 1 at the first seed at
 which they disagree. A seed says all: the world, where its log is cut, and where both stages crash.
 """
 

@@ -33,7 +33,8 @@ def written(ruler: Ruler, timeline: Timeline, last_ms: int, merging: Merging | N
         return []
     city = timeline.epochs[0].cities[0]
     moments = sorted(r.randint(ruler.start - 10 * ruler.tick_ms, last_ms) for _ in range(r.choice((0, 1, 3, 6, 10))))
-    return [_document(ruler, timeline, city, moment, merging) for moment in moments]
+    documents = [_document(ruler, timeline, city, moment, merging) for moment in moments]
+    return [one for document in documents for one in (document, *_corrected(document))]
 
 
 def _document(ruler: Ruler, timeline: Timeline, city: City, at_ms: int, merging: Merging | None) -> Written:
@@ -65,6 +66,13 @@ def _document(ruler: Ruler, timeline: Timeline, city: City, at_ms: int, merging:
         problems = read_policy(json.dumps(body).encode()).problems
         assert problems
     return Written(at_ms, json.dumps(body).encode(), target, name, None if problems else policy, problems)
+
+
+def _corrected(one: Written) -> Iterator[Written]:
+    """Some are written again at once: what they replaced was meant to stay, so the first has ended nothing."""
+    if one.policy is not None and one.policy.replaces and random.Random(f"{one.policy_id} at {one.record_ms}").random() < 0.3:
+        policy = replace(one.policy, replaces=())
+        yield replace(one, value=json.dumps(document(policy, one.city)).encode(), policy=policy)
 
 
 def _break(how: int, body: dict[str, Any]) -> None:

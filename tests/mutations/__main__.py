@@ -1,0 +1,102 @@
+"""Do the laws notice? Breaks the core on purpose, one rule at a time, and expects core and oracle to disagree.
+
+`python -m tests.mutations [--only WORDS] [--remember]` copies the tree, and for each mutation looks for a world
+(`tests/laws/check.py`) that tells the broken core from the oracle. A mutation that nothing notices is a hole in the laws; one
+whose old text is not in its file exactly once is out of date. Either makes the exit status 1.
+
+`noticed.json` holds the seed of a world that noticed each mutation when it was last looked for. It is tried first, only to be
+quicker; `--remember` writes down what was found this time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutations import alerts, counts, policies, sources
+from tests.mutations.mutation import Mutation
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NOTICED = Path(__file__).with_name("noticed.json")
+MUTATIONS = (*sources.MUTATIONS, *counts.MUTATIONS, *policies.MUTATIONS, *alerts.MUTATIONS)
+WORLDS = 450
+"""Worlds that are tried before a mutation counts as survived."""
+
+SOUND = 20
+"""Worlds in which the core as it is must agree."""
+
+AGREED = "agreed"
+SURVIVED = "SURVIVED"
+WORKERS = 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations")
+    parser.add_argument("--only", default="", metavar="WORDS", help="those that break something whose words hold these")
+    parser.add_argument("--remember", action="store_true", help=f"write the seeds that were found into {NOTICED.name}")
+    options = parser.parse_args()
+    mutations = [mutation for mutation in MUTATIONS if options.only in mutation.breaks]
+    noticed: dict[str, int] = json.loads(NOTICED.read_text())
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(WORKERS) as pool:
+        sound = _check(_copy(Path(directory) / "sound"), 0, SOUND)
+        if sound != AGREED:
+            print(f"core and oracle disagree before any mutation: {sound}")
+            return 1
+        trees = [Path(directory) / str(i) for i in range(len(mutations))]
+        found = pool.map(lambda tree, mutation: _try(tree, mutation, noticed.get(mutation.breaks)), trees, mutations)
+        caught = {}
+        for mutation, verdict in zip(mutations, found, strict=True):
+            if isinstance(verdict, int):
+                caught[mutation.breaks] = verdict
+            said = f"caught by seed {verdict}" if isinstance(verdict, int) else verdict
+            print(f"{mutation.file:20} {mutation.breaks}: {said}", flush=True)
+    print(f"{len(caught)} of {len(mutations)} mutations caught in {time.monotonic() - started:.0f} s")
+    if options.remember:
+        known = {mutation.breaks for mutation in MUTATIONS}
+        kept = {breaks: seed for breaks, seed in sorted((noticed | caught).items()) if breaks in known}
+        NOTICED.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    return 0 if len(caught) == len(mutations) else 1
+
+
+def _try(tree: Path, mutation: Mutation, first: int | None) -> int | str:
+    """The seed of a world that notices a mutation, in a tree of its own, or what else becomes of it."""
+    text = (ROOT / mutation.file).read_text()
+    if (times := text.count(mutation.old)) != 1:
+        return f"OUT OF DATE: the old text is there {times} times"
+    (_copy(tree) / mutation.file).write_text(text.replace(mutation.old, mutation.new))
+    verdict = AGREED if first is None else _check(tree, first, first + 1)
+    if verdict == AGREED:
+        verdict = _check(tree, 0, WORLDS)
+    shutil.rmtree(tree)
+    if verdict == AGREED:
+        return SURVIVED
+    return int(verdict.split()[1].rstrip(":")) if verdict.startswith("seed ") else f"BROKEN: {verdict}"
+
+
+def _copy(tree: Path) -> Path:
+    for part in ("geo", "streams", "tests/oracle", "tests/laws"):
+        # Compiled loops are copied along: those of the file that is broken are made anew, for its time differs.
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("*.pyc"))
+    return tree
+
+
+def _check(tree: Path, first: int, last: int) -> str:
+    """AGREED, or what was found in the worlds of these seeds: "seed ...", anything else is no answer."""
+    command = [sys.executable, "-m", "tests.laws.check", str(first), str(last)]
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return AGREED
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    return lines[-1] if lines else f"exit status {done.returncode}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
