@@ -5,9 +5,9 @@ Operators stand in it by name, slots of bikes and of pairs are renumbered: 0, 1,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import orjson
@@ -47,6 +47,8 @@ _LAPSE = ("operator", "opened", "before", "after", "sequence", "last_event")
 _HANDLING = ("responded", "at", "news")
 _OUTAGE = ("operator", "opened", "threshold_ms", "sequence", "last_event")
 
+OfFeed = TypeVar("OfFeed", Outage, Lapse)
+
 
 def pack(city: CityState) -> Packed:
     """The whole state. Cost follows the bikes held: 0.2 s for a million."""
@@ -55,13 +57,13 @@ def pack(city: CityState) -> Packed:
     _put(packed, "roster", city.ground.roster.pack())
     _put(packed, "density", city.density.pack())
     _put(packed, "reports", city.reports.pack())
-    _put(packed, "outages", _pack_outages(list(city.outages.open.values())))
+    _put(packed, "outages", _pack_of_feeds(city.outages.open.values(), _OUTAGE))
     _put(packed, "plan", _pack_plan(city.rebalancing.pending))
     _put(packed, "decrees", _pack_decrees(city.decrees))
     _put(packed, "refusals", _pack_refusals(list(city.decrees.refusals.values())))
     held = city.ground.roster.rows["held"].copy()
     _put(packed, "held", city.ground.held.pack(held))
-    _put(packed, "lapses", _pack_lapses(list(city.degraded.open.values())))
+    _put(packed, "lapses", _pack_of_feeds(city.degraded.open.values(), _LAPSE))
     for key, counts in city.ground.tables.items():
         watches = [watch for watch in city.watches if watch.key == key]
         keep = np.logical_or.reduce([counts.count[: counts.size] > 0, *(watch.tracked() for watch in watches)])
@@ -122,12 +124,12 @@ def restore(city: CityState, packed: Packed) -> None:
     city.density.restore(_part(packed, "density"), index)
     city.reports.restore(_part(packed, "reports"))
     city.rebalancing.pending = _unpack_plan(_part(packed, "plan"))
-    for outage in _unpack_outages(_part(packed, "outages")):
+    for outage in _unpack_of_feeds(_part(packed, "outages"), Outage, _OUTAGE):
         if outage.operator != ALL_OPERATORS:
             outage.operator = int(index[outage.operator])
         city.outages.open[outage.operator] = outage
     city.ground.held = Held.restore(_part(packed, "held"), index, len(city.timeline.operators))
-    for lapse in _unpack_lapses(_part(packed, "lapses")):
+    for lapse in _unpack_of_feeds(_part(packed, "lapses"), Lapse, _LAPSE):
         lapse.operator = int(index[lapse.operator])
         city.degraded.open[lapse.operator] = lapse
 
@@ -277,26 +279,14 @@ def _unpack_hauls(packed: Packed) -> dict[int, Hauls]:
     return hauls
 
 
-def _pack_outages(outages: list[Outage]) -> Packed:
-    rows = [[getattr(outage, name) for name in _OUTAGE] for outage in outages]
-    return {"numbers": np.array(rows, np.int64)} | _join([outage.body for outage in outages])
+def _pack_of_feeds(episodes: Collection[Outage] | Collection[Lapse], numbers: Sequence[str]) -> Packed:
+    rows = [[getattr(episode, name) for name in numbers] for episode in episodes]
+    return {"numbers": np.array(rows, np.int64)} | _join([episode.body for episode in episodes])
 
 
-def _unpack_outages(packed: Packed) -> list[Outage]:
-    rows = _array(packed, "numbers").tolist()
-    columns = [dict(zip(_OUTAGE, row, strict=True)) for row in rows]
-    return [Outage(**numbers, body=body) for numbers, body in zip(columns, _split(packed), strict=True)]
-
-
-def _pack_lapses(lapses: list[Lapse]) -> Packed:
-    rows = [[getattr(lapse, name) for name in _LAPSE] for lapse in lapses]
-    return {"numbers": np.array(rows, np.int64)} | _join([lapse.body for lapse in lapses])
-
-
-def _unpack_lapses(packed: Packed) -> list[Lapse]:
-    rows = _array(packed, "numbers").tolist()
-    columns = [dict(zip(_LAPSE, row, strict=True)) for row in rows]
-    return [Lapse(**numbers, body=body) for numbers, body in zip(columns, _split(packed), strict=True)]
+def _unpack_of_feeds(packed: Packed, kind: type[OfFeed], numbers: Sequence[str]) -> Iterator[OfFeed]:
+    for row, body in zip(_array(packed, "numbers").tolist(), _split(packed), strict=True):
+        yield kind(**dict(zip(numbers, row, strict=True)), body=body)
 
 
 def _pack_decrees(decrees: Decrees) -> Packed:

@@ -36,8 +36,6 @@ from geo.roster import Roster, first_of
 from geo.verdicts import Extent, Verdict
 from geo.watch import Watch
 
-FEED_SILENT_RULE = (BUILT_IN, FEED_SILENT)
-
 Links = dict[str, str]
 
 MANY_PLACES = 10_000
@@ -159,31 +157,23 @@ class Desk:
         return [self._places[cell] if cell is not None else next(told) for cell in cells]
 
     def _of_outage(self, outage: Outage, state: str) -> Heading:
-        return Heading(
-            city=self._city,
-            operator="" if outage.operator == ALL_OPERATORS else self._operators[outage.operator],
-            kind=FEED_SILENT,
-            state=state,
-            area=WHOLE_CITY,
-            rule=FEED_SILENT_RULE,
-            opened=outage.opened,
-            tick=outage.last_event,
-            tick_ms=self._tick_ms,
-            sequence=outage.sequence,
-        )
+        return self._of_feed(FEED_SILENT, outage, state)
 
     def _of_lapse(self, lapse: Lapse, state: str) -> Heading:
+        return self._of_feed(FEED_DEGRADED, lapse, state)
+
+    def _of_feed(self, kind: str, episode: Outage | Lapse, state: str) -> Heading:
         return Heading(
             city=self._city,
-            operator=self._operators[lapse.operator],
-            kind=FEED_DEGRADED,
+            operator="" if episode.operator == ALL_OPERATORS else self._operators[episode.operator],
+            kind=kind,
             state=state,
             area=WHOLE_CITY,
-            rule=(BUILT_IN, FEED_DEGRADED),
-            opened=lapse.opened,
-            tick=lapse.last_event,
+            rule=(BUILT_IN, kind),
+            opened=episode.opened,
+            tick=episode.last_event,
             tick_ms=self._tick_ms,
-            sequence=lapse.sequence,
+            sequence=episode.sequence,
         )
 
     def _of_episode(self, watch: Watch, pair: int, episode: Episode, state: str, extent: Extent | None) -> Heading:

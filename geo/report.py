@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 from numpy.typing import NDArray
 
-from geo.alert import BY_POLICY, CLEARED, encode, end_of, rfc3339
+from geo.alert import BY_POLICY, CLEARED, MERGED, encode, end_of, rfc3339
 from geo.episodes import NEVER, Episode
 from geo.ground import CAUSES, EXPIRED, STATUS_ONLY
 from geo.params import City, Timeline
@@ -26,7 +26,7 @@ from geo.windows import DAY_MS, Offsets, date_at, first_showing
 
 SCHEMA = "urban-brain/report/1"
 
-WITHDRAWALS = (BY_POLICY, "merged")
+WITHDRAWALS = (BY_POLICY, MERGED)
 """Cleared by one of these, an episode is nobody's doing: what was in force changed, or another one goes on in its place."""
 
 LAPSES = (CAUSES[STATUS_ONLY], CAUSES[EXPIRED])
