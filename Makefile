@@ -25,7 +25,7 @@ demo: $(READY)
 	@exec $(BIN)/urban-brain demo $(ARGS)
 
 test: lint
-	$(BIN)/pytest -n 3 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
 	@if [ -z "$(PYTEST)" ]; then echo $(BIN)/python -m tests.mutations; $(BIN)/python -m tests.mutations; fi
 
 lint: $(READY)

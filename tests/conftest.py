@@ -19,11 +19,25 @@ settings.register_profile("deep", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("URBAN_BRAIN_HYPOTHESIS", "ci"))
 
 
-_LONG = ("tests/system/", "tests/simulation/", "tests/laws/", "tests/agents/")
+_LONG = (
+    "tests/system/test_ledger.py",
+    "tests/laws/test_laws.py",
+    "tests/system/test_real_crawl.py",
+    "tests/system/test_brokers.py",
+    "tests/simulation/test_simulation.py",
+    "tests/system/test_real_policies.py",
+    "tests/system/test_bridge.py",
+    "tests/laws/test_isolation.py",
+    "tests/agents/test_demo.py",
+    "tests/system/",
+    "tests/transport/",
+    "tests/schemas/",
+    "tests/streams/test_producing.py",
+)
+"""What takes longest comes first (`pytest -n 3 --dist loadfile --no-loadscope-reorder`): else one process ends alone with it."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take minutes come first, in the random order that they have: else one worker ends alone with one of them."""
     items.sort(key=lambda item: next((i for i, part in enumerate(_LONG) if item.nodeid.startswith(part)), len(_LONG)))
 
 

@@ -24,6 +24,7 @@ _PROGRESS_EVERY_S = 0.2
 _FULL_WAIT_S = 0.05
 _INTERRUPT_S = 5.0
 _DELIVERY_MS = 120_000  # must exceed an outage that a replay should survive
+_UNKNOWN_TOPIC_MS = 10_000  # what was just made may not be known to every broker yet
 
 
 @dataclass
@@ -109,6 +110,7 @@ class _Writer:
                 "queue.buffering.max.messages": 200_000,
                 "queue.buffering.max.kbytes": 64 << 10,
                 "message.timeout.ms": _DELIVERY_MS,
+                "topic.metadata.propagation.max.ms": _UNKNOWN_TOPIC_MS,
                 "delivery.report.only.error": True,
                 "on_delivery": self._delivered,
                 "log_level": 0,

@@ -194,7 +194,7 @@ async def test_workers_that_share_and_swap_partitions_agree(seed: int) -> None:
     assert_right(kafka, seed, workers[0])
 
 
-PART_BYTES = {TPS[0]: 700, CITY: 1400}
+PART_BYTES = {TPS[0]: 700, CITY: 4000}
 """So that there are several parts of either: those of a city are many more."""
 
 

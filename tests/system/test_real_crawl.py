@@ -70,7 +70,7 @@ def standing_bikes(ttl_s: int) -> list[int]:
 
 def rosters(records: list[FeedRecord], ttl_s: int) -> list[int]:
     """The same by our rules."""
-    settings = loads(configuration("nowhere:9092", "crawl", network=f'ttl = "{ttl_s}s"'))
+    settings = loads(configuration("nowhere:9092", "crawl", network=f'ttl = "{ttl_s}s"', rules=RULE.format(per_hectare="1000")))
     run = System("", Path(), settings, Path()).backtester()
     found = []
     for now, crawl in groupby(records, key=lambda record: record.record_ms):

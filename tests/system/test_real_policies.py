@@ -54,7 +54,7 @@ geographies = {orjson.dumps([str(folder / file) for file in city["geographies"]]
 
 STRICTER: dict[str, Any] = {
     "policy_id": "festival",
-    "name": "At most 1.2 bikes a hectare, all operators together at most 40 in a cell",
+    "name": "At most 2.5 bikes a hectare, whoever they are of",
     "provider_ids": [],
     "rules": [
         {
@@ -63,7 +63,7 @@ STRICTER: dict[str, Any] = {
             "rule_type": "count",
             "geographies": [],
             "states": {},
-            "urban_brain": {"area": "cell", "per_hectare": "1.2", "scope": "all_operators"},
+            "urban_brain": {"area": "cell", "per_hectare": "2.5", "scope": "all_operators"},
         }
     ],
 }
