@@ -124,6 +124,7 @@ def _middle(points: Sequence[tuple[int, int]]) -> tuple[float, float]:
     return (lat + by_lat) / 1e7, east / 1e7
 
 
+@lru_cache(maxsize=65_536)
 def centroid(cell: int) -> tuple[float, float]:
     """(lat, lng) of a cell's centre, degrees rounded to 7 decimals."""
     lat, lng = h3.cell_to_latlng(cell)
@@ -169,5 +170,11 @@ def name_of(cell: int) -> str:
 
 def hot_spot(positions: Iterable[tuple[float, float]]) -> tuple[int, int] | None:
     """(cell, positions in it) of the resolution-10 cell that holds most of the (lat, lng); of equals the smallest."""
-    held = Counter(h3.latlng_to_cell(lat, lng, HOT_SPOT_RESOLUTION) for lat, lng in positions)
+    held = Counter(_hot_spot_of(lat, lng) for lat, lng in positions)
     return min(held.items(), key=lambda item: (-item[1], item[0])) if held else None
+
+
+@lru_cache(maxsize=65_536)
+def _hot_spot_of(lat: float, lng: float) -> int:
+    """Remembered, because an update of an alert tells of bikes that the one before it told of."""
+    return int(h3.latlng_to_cell(lat, lng, HOT_SPOT_RESOLUTION))

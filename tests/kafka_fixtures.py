@@ -60,7 +60,7 @@ def start_kafka(directory: Path) -> Iterator[Kafka]:
         if os.environ.get(REQUIRE) == "1":
             pytest.fail(f"{REQUIRE}=1, but {reason}")
         pytest.skip(reason)
-    with KafkaCluster(directory) as cluster:
+    with KafkaCluster(directory, short_lived=True) as cluster:
         yield Kafka(cluster)
 
 

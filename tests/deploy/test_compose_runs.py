@@ -92,7 +92,7 @@ def composed(compose: dict[str, Any], ours: dict[str, Any], tmp_path: Path) -> I
     if (reason := why_unavailable()) is not None:
         (pytest.fail if os.environ.get(REQUIRE) == "1" else pytest.skip)(reason)
     wished = properties(compose["services"]["kafka"]["environment"])
-    with KafkaCluster(tmp_path / "kafka", properties=wished) as cluster:
+    with KafkaCluster(tmp_path / "kafka", properties=wished, short_lived=True) as cluster:
         services = Composed(ours, cluster.bootstrap, tmp_path)
         yield services
         for process in services.running.values():

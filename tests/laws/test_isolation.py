@@ -53,7 +53,7 @@ def without(record: FeedRecord, operator: str) -> FeedRecord:
 
 
 @pytest.mark.parametrize("what", TIMELINES)
-@settings(max_examples=max(1, settings().max_examples // 3))
+@settings(max_examples=max(1, settings().max_examples // 2))
 @given(seed=st.integers(0, 10_000))
 def test_what_rivals_do_changes_no_byte_of_an_operators_alerts(what: str, seed: int) -> None:
     """Bikes of both have the same ids."""

@@ -29,7 +29,7 @@ MUTATIONS = (*sources.MUTATIONS, *counts.MUTATIONS, *policies.MUTATIONS, *alerts
 WORLDS = 450
 """Worlds that are tried before a mutation counts as survived."""
 
-SOUND = 20
+SOUND = 4
 """Worlds in which the core as it is must agree."""
 
 AGREED = "agreed"

@@ -102,7 +102,7 @@ def _user(arguments: list[str]) -> UserScramCredentialUpsertion:
 @contextmanager
 def secured_cluster(directory: Path) -> Iterator[KafkaCluster]:
     """With the documented users and rights; amber also logs in by SCRAM-SHA-256, and PLAIN_USER by PLAIN as a second worker."""
-    with KafkaCluster(directory / "kafka", secure={PLAIN_USER: PLAIN_PASSWORD}) as cluster:
+    with KafkaCluster(directory / "kafka", secure={PLAIN_USER: PLAIN_PASSWORD}, short_lived=True) as cluster:
         tools = directory / "tools"
         tools.mkdir()
         commands = documented_commands(tools)

@@ -294,7 +294,7 @@ async def test_one_that_stood_still_while_another_took_over_commits_nothing_and_
 @pytest.mark.timeout(180)
 async def test_a_broker_that_is_away_is_waited_for(rig: Rig, tmp_path: Path) -> None:
     """A cluster of its own, whose only node is killed and started again while the bridge works."""
-    with KafkaCluster(tmp_path / "kafka") as cluster:
+    with KafkaCluster(tmp_path / "kafka", short_lived=True) as cluster:
         rig.bootstrap = cluster.bootstrap
         admin, producer = (
             AdminClient({"bootstrap.servers": cluster.bootstrap}),

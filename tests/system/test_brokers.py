@@ -27,7 +27,7 @@ def cluster_of(tmp_path: Path) -> Iterator[Callable[[int], KafkaCluster]]:
     started: list[KafkaCluster] = []
 
     def start(nodes: int) -> KafkaCluster:
-        started.append(KafkaCluster(tmp_path / "kafka", nodes))
+        started.append(KafkaCluster(tmp_path / "kafka", nodes, short_lived=True))
         started[-1].start()
         return started[-1]
 
