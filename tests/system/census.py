@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from tests.system.harness import System, Worker
 
@@ -42,28 +42,28 @@ def ping(number: int, now_ms: int) -> bytes:
 
 
 class Census:
-    """Pings of ever new bikes from a thread, while a `with` lasts; at its end all are acknowledged."""
+    """Pings of ever new bikes from a thread, while a `with` lasts; at its end all are acknowledged.
+
+    Its client is replaced if nothing of it is acknowledged for a minute though the brokers are there: idempotent producers
+    of librdkafka were seen to wait for ever after a restart of theirs (its issue 3009 tells of the like). What the old one did
+    not see acknowledged is sent again; what was in the log all the same is there twice, as it is when a feed starts anew.
+    """
 
     def __init__(self, system: System, per_second: int = 3000) -> None:
-        self.acknowledged = 0
         self._system = system
         self._topic = system.settings.feeds[0].topic
         self._per_second = per_second
         self._failed: list[str] = []
         self._made = 0
+        self._sent: dict[bytes, bytes] = {}  # what is not acknowledged yet, by key
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self._producer = Producer(
-            {
-                "bootstrap.servers": system.bootstrap,
-                "enable.idempotence": True,
-                "linger.ms": 20,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": 2_000_000,
-                "message.timeout.ms": 170_000,  # more than any outage of a test
-                "log_level": 0,
-            }
-        )
+        self._lock = threading.RLock()  # over the client and what was sent by it
+        self._producer = self._client()
+
+    @property
+    def acknowledged(self) -> int:
+        return self._made - len(self._sent)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -73,13 +73,16 @@ class Census:
         self._stop.set()
         self._thread.join()
         left = self._producer.flush(5 if kind else 170)
-        assert kind or (not left and not self._failed), (left, self._failed[:3])
-        assert kind or self.acknowledged == self._made
+        assert kind or (not left and not self._sent and not self._failed), (left, len(self._sent), self._failed[:3])
 
     def wait(self, count: int) -> None:
         """Until so many more were acknowledged."""
         due = self.acknowledged + count
-        self._system.until(lambda: self.acknowledged >= due, f"{count} more pings are acknowledged", 150)
+        try:
+            self._system.until(lambda: self.acknowledged >= due, "pings are acknowledged", 60)
+        except AssertionError:
+            self._replace_client()
+            self._system.until(lambda: self.acknowledged >= due, f"{due} of {self._made} pings are acknowledged", 90)
 
     def watch(self, worker: Worker) -> None:
         """Until the worker is at it, and has been for some time."""
@@ -94,16 +97,41 @@ class Census:
 
     def produce(self, count: int) -> None:
         now_ms = time.time_ns() // 1_000_000
-        for number in range(self._made, self._made + count):
-            self._producer.produce(self._topic, ping(number, now_ms), f"b{number}".encode(), on_delivery=self._delivered)
-        self._made += count
-        self._producer.poll(0)
+        with self._lock:
+            for number in range(self._made, self._made + count):
+                key, value = f"b{number}".encode(), ping(number, now_ms)
+                self._sent[key] = value
+                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+            self._made += count
+            self._producer.poll(0)
 
-    def _delivered(self, error: Any, message: Any) -> None:
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self.acknowledged += 1
-        else:
+            self._sent.pop(message.key(), None)
+        elif error.code() not in (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT):
             self._failed.append(str(error))
+
+    def _replace_client(self) -> None:
+        with self._lock:
+            print(f"{len(self._sent)} pings were not acknowledged for a minute: the feed starts its client anew")
+            self._producer.purge()
+            self._producer.flush(10)
+            self._producer = self._client()
+            for key, value in list(self._sent.items()):
+                self._producer.produce(self._topic, value, key, on_delivery=self._delivered)
+
+    def _client(self) -> Producer:
+        return Producer(
+            {
+                "bootstrap.servers": self._system.bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 2_000_000,
+                "message.timeout.ms": 170_000,  # more than any outage of a test
+                "log_level": 0,
+            }
+        )
 
 
 def assert_nothing_is_lost(system: System, census: Census, timeout_s: float = 60.0) -> None:
