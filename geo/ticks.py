@@ -69,7 +69,7 @@ class TickClock:
         start = 0
         if last > self.through + 1 or self.next_offset is None:
             start = int(np.searchsorted(ticks, last))
-            self.first_offset = None
+            self.first_offset, self.before_first_ms = None, -1
         if self.first_offset is None:
             self._find_first(record_ms, offsets, has_value, start)
         self.through = last - 1

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 from tests.mutations import alerts, counts, policies, sources
+from tests.mutations.child import AGREED, LIBRARIES, look
 from tests.mutations.mutation import Mutation
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,7 +34,6 @@ WORLDS = 450
 SOUND = 4
 """Worlds in which the core as it is must agree."""
 
-AGREED = "agreed"
 SURVIVED = "SURVIVED"
 WORKERS = 2
 
@@ -44,20 +45,25 @@ def main() -> int:
     options = parser.parse_args()
     mutations = [mutation for mutation in MUTATIONS if options.only in mutation.breaks]
     noticed: dict[str, int] = json.loads(NOTICED.read_text())
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(LIBRARIES))
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(WORKERS) as pool:
-        sound = _check(_copy(Path(directory) / "sound"), 0, SOUND)
+    with tempfile.TemporaryDirectory() as directory, context.Pool(WORKERS, maxtasksperchild=1) as pool:
+        where = Path(directory)
+        sound = pool.apply(look, (str(_copy(where / "sound")), 0, SOUND))
         if sound != AGREED:
             print(f"core and oracle disagree before any mutation: {sound}")
             return 1
-        trees = [Path(directory) / str(i) for i in range(len(mutations))]
-        found = pool.map(lambda tree, mutation: _try(tree, mutation, noticed.get(mutation.breaks)), trees, mutations)
-        caught = {}
-        for mutation, verdict in zip(mutations, found, strict=True):
-            if isinstance(verdict, int):
-                caught[mutation.breaks] = verdict
-            said = f"caught by seed {verdict}" if isinstance(verdict, int) else verdict
-            print(f"{mutation.file:20} {mutation.breaks}: {said}", flush=True)
+        with ThreadPoolExecutor(WORKERS) as threads:
+            found = threads.map(
+                lambda item: _try(pool, where / str(item[0]), item[1], noticed.get(item[1].breaks)), enumerate(mutations)
+            )
+            caught = {}
+            for mutation, verdict in zip(mutations, found, strict=True):
+                if isinstance(verdict, int):
+                    caught[mutation.breaks] = verdict
+                said = f"caught by seed {verdict}" if isinstance(verdict, int) else verdict
+                print(f"{mutation.file:20} {mutation.breaks}: {said}", flush=True)
     print(f"{len(caught)} of {len(mutations)} mutations caught in {time.monotonic() - started:.0f} s")
     if options.remember:
         known = {mutation.breaks for mutation in MUTATIONS}
@@ -66,19 +72,19 @@ def main() -> int:
     return 0 if len(caught) == len(mutations) else 1
 
 
-def _try(tree: Path, mutation: Mutation, first: int | None) -> int | str:
+def _try(pool: Pool, tree: Path, mutation: Mutation, first: int | None) -> int | str:
     """The seed of a world that notices a mutation, in a tree of its own, or what else becomes of it."""
     text = (ROOT / mutation.file).read_text()
     if (times := text.count(mutation.old)) != 1:
         return f"OUT OF DATE: the old text is there {times} times"
     (_copy(tree) / mutation.file).write_text(text.replace(mutation.old, mutation.new))
-    verdict = AGREED if first is None else _check(tree, first, first + 1)
+    verdict = AGREED if first is None else pool.apply(look, (str(tree), first, first + 1))
     if verdict == AGREED:
-        verdict = _check(tree, 0, WORLDS)
+        verdict = pool.apply(look, (str(tree), 0, WORLDS))
     shutil.rmtree(tree)
     if verdict == AGREED:
         return SURVIVED
-    return int(verdict.split()[1].rstrip(":")) if verdict.startswith("seed ") else f"BROKEN: {verdict}"
+    return verdict if isinstance(verdict, int) else f"BROKEN: {verdict}"
 
 
 def _copy(tree: Path) -> Path:
@@ -86,16 +92,6 @@ def _copy(tree: Path) -> Path:
         # Compiled loops are copied along: those of the file that is broken are made anew, for its time differs.
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("*.pyc"))
     return tree
-
-
-def _check(tree: Path, first: int, last: int) -> str:
-    """AGREED, or what was found in the worlds of these seeds: "seed ...", anything else is no answer."""
-    command = [sys.executable, "-m", "tests.laws.check", str(first), str(last)]
-    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return AGREED
-    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit status {done.returncode}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from tests.system.conftest import MakeSystem
 from tests.system.harness import ROOT, System, Worker
 
 FILE = Path(os.environ.get("URBAN_BRAIN_DATA", ROOT.parent / "shared/data")) / "beijing-mobike-parked-2018-02.csv.gz"
-RULES = RULE.format(per_hectare="2.0")
+RULES = RULE.format(per_hectare="1.2")
 OPERATORS = ("alpha", "beta", "gamma")
 SPREAD_S = 600
 TICK_MS = 5_000
