@@ -18,6 +18,7 @@ from tests.laws.blackouts import Blackouts, with_holds
 from tests.laws.fleet import Fleet, Sent
 from tests.laws.merging import Merging
 from tests.laws.nights import Night
+from tests.laws.rivals import Rivals
 from tests.laws.rulers import Ruler
 from tests.oracle.decrees import Written
 from tests.oracle.responses import Answer
@@ -120,7 +121,9 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     timeline = night.over(timeline)
     timeline = _with_densities(random.Random(f"densities of {seed}"), timeline)
     timeline = _with_plans(timeline, random.Random(f"plans of {seed}"))
-    merging = Merging.of(seed)
+    rivals = Rivals.of(seed, anchor)
+    timeline = rivals.timeline(timeline) if rivals else timeline
+    merging = None if rivals else Merging.of(seed)
     timeline = merging.timeline(timeline) if merging else timeline
     timeline = answers.with_deadlines(random.Random(f"deadlines of {seed}"), timeline)
     dark = random.Random(f"blackouts of {seed}")
@@ -131,6 +134,8 @@ def world(seed: int, size: int = 300, *, is_sorted: bool = True) -> World:
     feeds = _feeds(r, anchor)
     fleet = Fleet(r, timeline, list(feeds.values()), anchor, start, merging.spread if merging else None)
     fleet.blackouts = blackouts
+    if rivals:
+        rivals.gather(fleet)
     sent = fleet.run(size, ticks * tick_ms, is_sorted=is_sorted)
     counts = {topic: r.choice((1, 1, 2, 3)) for topic in feeds}
     clerk = replace(ruler, r=random.Random(f"documents of {seed}"))

@@ -99,4 +99,16 @@ MUTATIONS = (
         "    return (at_ms + next((o for t, o in reversed(offsets) if t <= at_ms), offsets[0][1] if offsets else 0)) // DAY_MS",
         "a date comes twice when clocks go back",
     ),
+    Mutation(
+        "geo/vacancies.py",
+        "self._promised.get((number, code), 0) + more",
+        "self._promised.get((number, code), 0)",
+        "room that one operator's plan fills is promised to the next one as well",
+    ),
+    Mutation(
+        "geo/vacancies.py",
+        "np.lexsort((spots.cell, nearest_m, spots.lacks == 0))",
+        "np.lexsort((spots.cell, nearest_m))",
+        "scarce room goes to what is near, not to what lacks bikes first",
+    ),
 )
