@@ -178,7 +178,7 @@ def crowded(bikes: int) -> None:
     assert restored.open_events() == open_events and sorted(restored.counts()) == sorted(bench.state.counts())
     print(f"restore: {took:.0f} ms")
     told, took = timed(lambda: bench.state.advance(bench.tick + 86_400_000 // TICK_MS, ()))
-    assert told[-1].kind == "feed_silent" and bench.state.roster_count() > 0.5 * bikes
+    assert "feed_silent" in {event.kind for event in told} and bench.state.roster_count() > 0.5 * bikes
     print(f"a day of silence: {took:.1f} ms, {len(told)} events")
 
 

@@ -164,8 +164,8 @@ def e7(centroid: tuple[float, float]) -> tuple[int, int]:
 
 
 def name_of(cell: int) -> str:
-    """The H3 index as lower-case hex."""
-    return str(h3.int_to_str(cell))
+    """The H3 index as H3 writes it: hex, lower case, without leading zeros."""
+    return f"{cell:x}"
 
 
 def hot_spot(positions: Iterable[tuple[float, float]]) -> tuple[int, int] | None:

@@ -197,16 +197,17 @@ class Density:
             rows[name].tolist() for name in ("cell", "at", "operator", "silent", "degraded")
         )
         counts = [f"{names[operator]}:{count}" for operator, count in zip(operators, rows["count"].tolist(), strict=True)]
+        any_silent, any_degraded = rows["silent"].any(), rows["degraded"].any()
         starts = np.flatnonzero(np.diff(rows["cell"], prepend=-1)).tolist()
         bodies = {}
         for start, end in pairwise([*starts, len(rows)]):
             cell = cells[start]
-            quiet = [names[operators[i]] for i in range(start, end) if silent[i]]
-            lost = ",".join(names[operators[i]] for i in range(start, end) if degraded[i])
+            quiet = ",".join(names[operators[i]] for i in range(start, end) if silent[i]) if any_silent else ""
+            lost = ",".join(names[operators[i]] for i in range(start, end) if degraded[i]) if any_degraded else ""
             more = f'"degraded":[{lost}],' if lost else ""
             text = (
                 f'{{"city":{city},"counts":{{{",".join(counts[start:end])}}},{more}"h3":"{name_of(cell)}",'
-                f'"observed_at":"{times[at[start]]}","resolution":{ALERT_RESOLUTION},"schema":{schema},"silent":[{",".join(quiet)}]}}'
+                f'"observed_at":"{times[at[start]]}","resolution":{ALERT_RESOLUTION},"schema":{schema},"silent":[{quiet}]}}'
             )
             bodies[cell] = text.encode()
         return bodies
