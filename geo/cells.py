@@ -124,7 +124,6 @@ def _middle(points: Sequence[tuple[int, int]]) -> tuple[float, float]:
     return (lat + by_lat) / 1e7, east / 1e7
 
 
-@lru_cache(maxsize=65_536)
 def centroid(cell: int) -> tuple[float, float]:
     """(lat, lng) of a cell's centre, degrees rounded to 7 decimals."""
     lat, lng = h3.cell_to_latlng(cell)

@@ -1,6 +1,6 @@
-"""Room that operators share, put into worlds that were made without: each is crowded in one zone, may be anywhere else, and what
-all together may have there is scarce. Who is planned for first leaves less to the next; places that lack bikes come before
-others. Bikes gather in the zone and at some spots around it."""
+"""Room that operators share, put into worlds that were made without: each is crowded in one zone, and on the shore beside it all
+together may have a few bikes more. Who is planned for first leaves less to the next, and what lacks bikes, at the shore's far end,
+comes before what is nearer. Bikes gather in the zone and on the shore."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ ENOUGH = 99
 
 @dataclass
 class Rivals:
-    """What a world's rivalry is about; the same in all versions. few: in the zone; together: elsewhere; lacking: in others."""
+    """What a world's rivalry is about, the same in all versions: the greatest number of each in a cell of the zone, of all on the
+    shore, and the least number of each at its far end."""
 
     anchor: tuple[int, int]
     few: int
     together: int
-    area: str
-    lacking: int
+    needed: int
 
     @classmethod
     def of(cls, seed: int, anchor: tuple[int, int]) -> Rivals | None:
@@ -34,7 +34,7 @@ class Rivals:
         r = random.Random(f"rivals of {seed}")
         if r.random() > OFTEN:
             return None
-        return cls(anchor, r.choice((0, 0, 1)), r.choice((3, 5, 7, 9, 12, 15)), "zone", r.choice((0, 1, 2, 5)))
+        return cls(anchor, r.choice((0, 0, 1)), r.choice((3, 5, 7, 9, 12, 15)), r.choice((0, 1, 2, 5)))
 
     def timeline(self, timeline: Timeline) -> Timeline:
         epochs = (replace(epoch, cities=tuple(map(self._city, epoch.cities))) for epoch in timeline.epochs)
@@ -60,10 +60,10 @@ class Rivals:
         rules = tuple(replace(rule, maximum=ENOUGH, **none) for rule in city.rules)
         policies = [
             _policy("crowd", area="cell", geographies=("crowd",), maximum=self.few, for_ms=0),
-            _policy("room", area=self.area, geographies=("shore",), maximum=self.together, all_operators=True),
+            _policy("room", area="zone", geographies=("shore",), maximum=self.together, all_operators=True),
         ]
-        if self.lacking:
-            policies.append(_policy("need", area="zone", geographies=("needy",), minimum=self.lacking, for_ms=0))
+        if self.needed:
+            policies.append(_policy("need", area="zone", geographies=("needy",), minimum=self.needed, for_ms=0))
         planning = None if city.planning is None else replace(city.planning, max_haul_m=5_000)
         return replace(city, rules=rules, policies=tuple(policies), geographies=(crowd, shore, needy), planning=planning)
 
