@@ -116,7 +116,7 @@ def test_wolfsburg_by_its_policies(deploy: MakeSystem, tmp_path: Path) -> None:
     written = out.read_bytes().splitlines()
     worker = system.worker(instance_id="one")
     system.wait_ready(worker)
-    replay = threading.Thread(target=system.run, args=("replay", *feed, "--speed", "60000"))
+    replay = threading.Thread(target=system.run, args=("replay", *feed, "--speed", "40000"))
     replay.start()
     worker = system.kill_in_mid_stream(worker, times=2, every=5, of=len(written))
     replay.join()

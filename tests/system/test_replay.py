@@ -45,7 +45,7 @@ def test_a_replay_with_kills_in_mid_stream_gives_the_backtests_events(deploy: Ma
     system.run("backtest", log, "--out", out, "--density", cells)
     worker = system.worker(instance_id="one")
     system.wait_ready(worker)
-    replay = threading.Thread(target=system.run, args=("replay", log, "--speed", str(length_s / 12)))
+    replay = threading.Thread(target=system.run, args=("replay", log, "--speed", str(length_s / 40)))
     replay.start()
     written = out.read_bytes().splitlines()
     worker = system.kill_in_mid_stream(worker, times=3, every=50, of=len(written))
