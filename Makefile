@@ -26,7 +26,7 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST)
-	@if [ -z "$(PYTEST)" ]; then echo $(BIN)/python -m tests.mutations; $(BIN)/python -m tests.mutations; fi
+	$(if $(PYTEST),,$(BIN)/python -m tests.mutations)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -14,7 +14,7 @@ pytest_plugins = ["tests.kafka_fixtures"]
 # Speed of a shared machine is no property of the code: no deadlines. `ci` tries the same examples each time, so that a
 # change is judged by itself; `deep` looks for new ones: URBAN_BRAIN_HYPOTHESIS=deep make test PYTEST=tests/laws
 _COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("ci", derandomize=True, max_examples=30, database=None, **_COMMON)
+settings.register_profile("ci", derandomize=True, max_examples=40, database=None, **_COMMON)
 settings.register_profile("deep", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("URBAN_BRAIN_HYPOTHESIS", "ci"))
 

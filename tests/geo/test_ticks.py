@@ -63,6 +63,11 @@ def test_cutting_the_log_elsewhere_changes_nothing(items: list[tuple[int, bool]]
     assert clock_after(*records, cuts=cuts) == clock_after(*records)
 
 
+def test_a_record_with_a_value_of_a_tick_that_was_cut_off_leaves_nothing_behind() -> None:
+    records = ((0, 0, False), (1, 0, True), (2, 10, False))
+    assert clock_after(*records, cuts=(2,)) == clock_after(*records)
+
+
 @given(RECORDS)
 def test_the_clock_to_resume_with_is_that_of_all_records_before(items: list[tuple[int, bool]]) -> None:
     clock = clock_after(*((i, ms, valued) for i, (ms, valued) in enumerate(items)))

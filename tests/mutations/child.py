@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 LIBRARIES = ("numba", "numpy", "orjson", "pydantic", "shapely", "h3.api.basic_int", "ortools.graph.python.min_cost_flow")
@@ -12,8 +13,8 @@ LIBRARIES = ("numba", "numpy", "orjson", "pydantic", "shapely", "h3.api.basic_in
 AGREED = "agreed"
 
 
-def look(tree: str, first: int, last: int) -> int | str:
-    """AGREED, or the first seed at which core and oracle of the tree disagree; anything else that is said is no answer."""
+def look(tree: str, seeds: Sequence[int]) -> int | str:
+    """AGREED, or the first of the seeds at which core and oracle of the tree disagree; anything else that is said is no answer."""
     os.chdir(tree)
     for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "geo", "streams", "agents")]:
         del sys.modules[name]
@@ -24,7 +25,7 @@ def look(tree: str, first: int, last: int) -> int | str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     assert Path(geo.city.__file__).is_relative_to(tree), "the core that is not broken would be looked at"
-    for seed in range(first, last):
+    for seed in seeds:
         try:
             if disagreement(seed) is not None:
                 return seed

@@ -121,14 +121,14 @@ async def test_a_run_without_trouble_is_the_backtest() -> None:
     assert any(b'"reason":"malformed"' in (s.value or b"") for s in kafka.log(QUARANTINE))
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(12))
 async def test_killing_workers_at_any_send_loses_and_changes_nothing(seed: int, small_parts: None) -> None:
     kafka = new_world(seed)
     last = await killed_again_and_again(lambda: worker(kafka), TPS, random.Random(seed))
     assert_right(kafka, seed, last)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(8))
 async def test_a_snapshot_never_stands_past_what_was_sent(seed: int, small_parts: None) -> None:
     """Agents and snapshots take turns at every send; then the worker is killed. What was decided is sent, or decided again."""
     r = random.Random(seed)
@@ -169,7 +169,7 @@ async def test_a_partition_whose_work_was_broken_off_is_loaded_anew_even_if_it_s
     assert_right(kafka, 1, one)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 async def test_workers_that_share_and_swap_partitions_agree(seed: int) -> None:
     r = random.Random(seed)
     kafka = new_world(seed)
